@@ -1,0 +1,455 @@
+"""The words of batchdeck as frozen values: what travels between inputs, engine, store, control API and console.
+
+Times named ``*_at`` are wall-clock seconds since the epoch; every other time is a duration in seconds. ``None`` means
+unknown and is shown as unknown, never as zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+API_VERSION = 1
+
+Wall = Callable[[], float]
+"""A wall clock: seconds since the epoch. Handed in, so that the engine also runs under virtual time."""
+
+ItemState = Literal["queued", "in_flight", "done", "failed", "skipped"]
+"""``in_flight`` lives in the engine's memory only; the run file knows the other four."""
+
+RunState = Literal[
+    "starting", "running", "paused", "draining", "done", "drained", "cancelled", "stopped", "interrupted", "failed"
+]
+"""``stopped``: refused key or exhausted quota. ``interrupted``: the engine is gone without an ending."""
+
+ENDINGS = ("done", "drained", "cancelled", "stopped", "failed")
+
+AttemptOutcome = Literal["ok", "rate_limited", "transient", "permanent", "fatal", "cancelled"]
+"""``transient`` may be tried again, ``permanent`` ends the item, ``fatal`` stops the run and leaves the item queued."""
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the frozen values below."""
+
+
+class Limits(Struct):
+    """Time limits of one attempt, seconds. ``total`` bounds the whole request."""
+
+    connect: float = 10.0
+    first_token: float = 120.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+class RunConfig(Struct):
+    """What a run is: kept in the run file, so it holds no secret.
+
+    ``headers`` holds only headers that are safe to keep; a value ``${NAME}`` is filled from the environment when sent.
+    ``managed`` holds options of a provider that batchdeck itself starts (``sim``, ``local``), else None.
+    """
+
+    name: str
+    input: str
+    input_format: Literal["jsonl", "csv", "text"]
+    model: str
+    provider: str
+    base_url: str = ""
+    key_env: str | None = None
+    prompt: str | None = None
+    system: str | None = None
+    headers: dict[str, str] = {}
+    params: dict[str, Any] = {}
+    max_tokens: int | None = None
+    stream: bool = True
+    concurrency: int = 10
+    limit: int | None = None
+    max_retries: int = 5
+    max_wait: float | None = None
+    limits: Limits = Limits()
+    strict: bool = False
+    seed: int = 0
+    managed: dict[str, Any] | None = None
+
+
+class InputRow(Struct):
+    """One line of an input, good or bad.
+
+    ``fields``: the columns by name. For a bad line ``error`` says why, with file and line, and ``fields`` is empty.
+    ``offset``: the byte offset just after this row, from where reading can go on.
+    """
+
+    index: int
+    line: int
+    offset: int
+    fields: dict[str, Any]
+    custom_id: str | None = None
+    error: str | None = None
+
+
+class Rendered(Struct):
+    """What is asked of the model for one item: chat messages, or the whole body of an OpenAI batch line."""
+
+    messages: list[dict[str, Any]] | None = None
+    body: dict[str, Any] | None = None
+    path: str | None = None
+    label: str = ""
+    """The prompt in one line of at most 200 characters, for tables."""
+
+
+class IngestRow(Struct):
+    """An input row as the store takes it: ``data`` is the row's fields as JSON."""
+
+    index: int
+    line: int
+    data: str
+    label: str
+    custom_id: str | None = None
+    error: str | None = None
+
+
+class Item(Struct):
+    """An item as the engine pulls it from the run file. ``attempts``: how many the ledger already holds."""
+
+    idx: int
+    variant: int
+    position: int
+    revision: int
+    data: str
+    attempts: int
+    custom_id: str | None = None
+
+
+class WorkOrder(Struct):
+    """What goes into a slot: one request, ready to send. ``path`` is below the base URL, e.g. ``/chat/completions``."""
+
+    idx: int
+    variant: int
+    revision: int
+    number: int
+    path: str
+    body: bytes
+    stream: bool
+
+
+class Answer(Struct):
+    """What the model said, as decoded. Token counts are the server's own, None where it gave none."""
+
+    text: str
+    finish_reason: str | None = None
+    model: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_cached: int | None = None
+
+
+class Failure(Struct):
+    """Why an attempt did not give an answer.
+
+    ``error_type`` is a short stable class (``rate_limited``, ``http_500``, ``timeout_idle``, ``truncated``, ``auth`` …);
+    ``retry_after`` seconds, where the server gave one.
+    """
+
+    outcome: AttemptOutcome
+    error_type: str
+    message: str
+    retry_after: float | None = None
+
+
+class Timings(Struct):
+    """Measured by the engine's clock. ``ttft``: send to first token. ``itl``: mean gap between tokens. ``seconds``: E2E."""
+
+    started_at: float
+    seconds: float
+    ttft: float | None = None
+    itl: float | None = None
+
+
+class Settled(Struct):
+    """What comes out of a slot. ``failure`` None means a good ``answer``; both set, a partial one."""
+
+    order: WorkOrder
+    timings: Timings
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    raw: bytes = b""
+    answer: Answer | None = None
+    failure: Failure | None = None
+    sends: int = 1
+    cost: float | None = None
+
+
+class Settlement(Struct):
+    """What the store commits: one attempt, and the item's outcome if this attempt decided it."""
+
+    settled: Settled
+    outcome: Literal["done", "failed"] | None = None
+
+
+class ErrorClass(Struct):
+    """Errors of one class: how many attempts ended so, how many items failed of it, and one example."""
+
+    error_type: str
+    attempts: int
+    items: int
+    example: str
+    example_idx: int
+
+
+class Counts(Struct):
+    """Kept counters of a run; never counted on demand. ``items`` grows until the input is read."""
+
+    items: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    attempts: int = 0
+    sends: int = 0
+    retries: int = 0
+    rate_limit_hits: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+    """Answers whose cost is unknown: with any of them ``cost`` is a lower bound."""
+    bad_lines: int = 0
+    seconds: float = 0.0
+    """Time that an engine worked on this run, over all its sessions."""
+
+
+class Percentiles(Struct):
+    p50: float
+    p95: float
+    p99: float
+
+
+class Snapshot(Struct):
+    """The whole state of a live run, frozen. The console draws from this and from the run file, nothing else."""
+
+    run: str
+    path: str
+    state: RunState
+    message: str
+    """One sentence: why it waits, or why it stopped. Empty while it simply runs."""
+    counts: Counts
+    ingest_complete: bool
+    items_expected: int | None
+    """``counts.items`` once the input is read, before that an estimate from the bytes read, or None."""
+    in_flight: int
+    backoff: int
+    """Items that wait to be tried again; part of ``queued``."""
+    queued: int
+    concurrency: int
+    uncommitted: int
+    rate: float
+    """Items settled a second over the last 10 s."""
+    tokens_rate: float
+    eta: float | None
+    cooldown: float
+    """Seconds until a rate limit lets the run go on, 0 when none holds it."""
+    ttft: Percentiles | None
+    e2e: Percentiles | None
+    errors: tuple[ErrorClass, ...]
+    seq: int
+    """The newest commit; it changes exactly when settled rows changed."""
+    samples: int
+    """How many samples are in the run file; it changes when a new one is there to draw."""
+    at: float
+
+
+class LiveRow(Struct):
+    """A row in flight. ``text``: what has come so far (its tail, or all of it when asked for ``full``)."""
+
+    idx: int
+    phase: Literal["connecting", "waiting", "streaming", "store"]
+    """``waiting``: for the first token. ``store``: answered, not yet committed."""
+    text: str
+    tokens: int
+    seconds: float
+    attempt: int
+
+
+class Live(Struct):
+    rows: tuple[LiveRow, ...]
+
+
+class Command(Struct):
+    """A command to a live run. ``concurrency`` takes ``value`` (absolute) or ``by`` (relative)."""
+
+    name: Literal["concurrency", "pause", "resume", "drain", "cancel", "retry"]
+    value: int | None = None
+    by: int | None = None
+    idx: list[int] | None = None
+    """For ``retry``: only these items; None means all failed ones."""
+
+
+class Reply(Struct):
+    """What a command did, in one sentence to show; ``ok`` False says why not."""
+
+    ok: bool
+    message: str
+
+
+class LockInfo(Struct):
+    """What an engine writes into the lock file it holds."""
+
+    host: str
+    pid: int
+    endpoint: str
+    api: int
+    started_at: float
+
+
+class Launch(Struct):
+    """What a launcher hands to a new engine process through a pipe. ``secrets``: headers that must not be kept."""
+
+    path: str
+    config: RunConfig | None
+    """Set: create the run file. None: open it."""
+    secrets: dict[str, str] = {}
+    concurrency: int | None = None
+    retry_failed: bool = False
+
+
+class Ready(Struct):
+    """The one line an engine writes to its readiness pipe."""
+
+    ok: bool
+    endpoint: str = ""
+    error: str = ""
+    exit_code: int = 0
+
+
+class Row(Struct):
+    """A row of the results table. ``text`` is a preview of at most 400 characters."""
+
+    idx: int
+    state: ItemState
+    custom_id: str | None
+    label: str
+    text: str
+    finish_reason: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    ttft: float | None
+    seconds: float | None
+    cost: float | None
+    error_type: str | None
+    error: str | None
+    attempts: int
+
+
+class AttemptRow(Struct):
+    """One line of an item's ledger, with its raw bytes still compressed away."""
+
+    id: int
+    number: int
+    outcome: AttemptOutcome
+    status: int | None
+    error_type: str | None
+    error: str | None
+    text: str
+    finish_reason: str | None
+    model: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    cost: float | None
+    started_at: float
+    ttft: float | None
+    itl: float | None
+    seconds: float
+    sends: int
+    headers: dict[str, str]
+
+
+class Detail(Struct):
+    """All that is known of one item. ``data``: the input's fields as JSON."""
+
+    idx: int
+    state: ItemState
+    custom_id: str | None
+    line: int
+    label: str
+    data: str
+    error: str | None
+    attempts: tuple[AttemptRow, ...]
+
+
+class Sample(Struct):
+    """One second of a run: deltas and maxima, so that samples can be merged. ``t``: engine seconds since the run began."""
+
+    t: float
+    at: float
+    dt: float
+    done: int
+    failed: int
+    attempts: int
+    rate_limit_hits: int
+    tokens_in: int
+    tokens_out: int
+    cost: float
+    in_flight: float
+    """Mean over the interval."""
+    in_flight_max: int
+    concurrency: int
+    queued: int
+    """Items not yet settled and not in flight, at the end of the interval."""
+    backoff: int
+    cooldown: float
+    """Seconds of the interval that a rate limit held the run."""
+
+
+class Event(Struct):
+    """Something that happened to the run: a knob turned, a pause, a rate limit, a stop. Marks on the charts."""
+
+    id: int
+    t: float
+    at: float
+    kind: str
+    """``started`` ``resumed`` ``concurrency`` ``pause`` ``resume`` ``drain`` ``cancel`` ``retry`` ``rate_limited``
+    ``stopped`` ``store`` ``ended``"""
+    detail: str
+    value: float | None = None
+    """For ``concurrency``: the new cap."""
+
+
+class RunMeta(Struct):
+    """A run as the list shows it. ``state`` is right for now: the lock was probed."""
+
+    run: str
+    path: str
+    state: RunState
+    message: str
+    config: RunConfig
+    counts: Counts
+    ingest_complete: bool
+    items_expected: int | None
+    created_at: float
+    updated_at: float
+    rate: float
+    """Items a second over the last 10 samples; 0 when it does not run."""
+    errors: tuple[ErrorClass, ...] = ()
+
+
+class Summary(Struct):
+    """The JSON that ``run --json`` prints."""
+
+    run: str
+    state: RunState
+    items: int
+    done: int
+    failed: int
+    skipped: int
+    attempts: int
+    retries: int
+    rate_limit_hits: int
+    seconds: float
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+    message: str
+    path: str
+    errors: tuple[ErrorClass, ...]

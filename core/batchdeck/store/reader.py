@@ -1,0 +1,269 @@
+"""Reads a run file from any process but the engine's own. Plain ``sqlite3``, ``mode=ro``, short transactions.
+
+Imports in milliseconds, since the console starts with it: no sqlite-utils here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from batchdeck import lock
+from batchdeck.errors import StoreError
+from batchdeck.model import (
+    AttemptRow,
+    Counts,
+    Detail,
+    ErrorClass,
+    Event,
+    Row,
+    RunConfig,
+    RunMeta,
+    RunState,
+    Sample,
+)
+
+APPLICATION_ID = 0x42444B31
+"""``BDK1``: tells a run file from any other SQLite file."""
+CHUNK = 5_000
+"""Rows a transaction at most: an unfinished cursor keeps the WAL from being folded back."""
+
+_ROW = """
+SELECT i.idx, i.state, n.custom_id, n.label, substr(coalesce(a.text, ''), 1, 400), a.finish_reason, a.tokens_in,
+       a.tokens_out, a.ttft, a.seconds, a.cost,
+       CASE WHEN n.error IS NOT NULL THEN 'bad_input' ELSE a.error_type END, coalesce(n.error, a.error),
+       (SELECT count(*) FROM attempts c WHERE c.idx = i.idx AND c.variant = i.variant)
+FROM items i JOIN inputs n ON n.idx = i.idx LEFT JOIN attempts a ON a.id = i.result_attempt
+"""
+_ATTEMPT = (
+    "id, number, outcome, status, error_type, error, text, finish_reason, model, tokens_in, tokens_out, tokens_cached,"
+    " cost, started_at, ttft, itl, seconds, sends, headers"
+)
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def _make(kind: type[T], row: Sequence[Any]) -> T:
+    return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
+
+
+class RunReader:
+    """One run file, read only. Usable from one thread at a time, any thread.
+
+    Every method raises ``StoreError`` when the file cannot be read.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise StoreError(f"{self.path}: no such run file")
+        try:
+            self._db = sqlite3.connect(
+                f"{self.path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
+            )
+            self._db.execute("PRAGMA query_only = 1")
+            self._db.execute("PRAGMA busy_timeout = 2000")
+            application_id = self._one("PRAGMA application_id")[0]
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: not a readable run file ({error})") from error
+        if application_id != APPLICATION_ID:
+            self.close()
+            raise StoreError(f"{self.path}: this file is not a batchdeck run")
+
+    def __enter__(self) -> RunReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def interrupt(self) -> None:
+        """End the query that runs in another thread; it raises ``StoreError`` there."""
+        self._db.interrupt()
+
+    def meta(self) -> RunMeta:
+        """The run as a list shows it. Probes the lock, so never call it in the engine's own process while it runs."""
+        run, created_at, updated_at, config, intent, ending, message = self._one(
+            "SELECT run, created_at, updated_at, config, intent, ending, message FROM run"
+        )
+        counts = self.counts()
+        state: RunState
+        held = lock.probe(self.path) is not None
+        if ending is not None:
+            state = ending
+        elif not held:
+            state = "interrupted"
+        else:
+            state = "paused" if intent == "pause" else "draining" if intent in ("drain", "cancel") else "running"
+        byte_offset, size, complete = self._one("SELECT byte_offset, size, ingest_complete FROM source")
+        expected: int | None = counts.items
+        if not complete:
+            expected = int(counts.items * size / byte_offset) if size and byte_offset else None
+        rate = 0.0
+        if held and ending is None:
+            done, seconds = self._one(
+                "SELECT coalesce(sum(done + failed), 0), coalesce(sum(dt), 0)"
+                " FROM (SELECT done, failed, dt FROM samples ORDER BY t DESC LIMIT 10)"
+            )
+            rate = done / seconds if seconds else 0.0
+        return RunMeta(
+            run=run,
+            path=str(self.path),
+            state=state,
+            message=message,
+            config=msgspec.json.decode(config, type=RunConfig),
+            counts=counts,
+            ingest_complete=bool(complete),
+            items_expected=expected,
+            created_at=created_at,
+            updated_at=updated_at,
+            rate=rate,
+            errors=self.errors(),
+        )
+
+    def counts(self) -> Counts:
+        """The kept counters."""
+        kept = dict(self._all("SELECT name, value FROM counters"))
+        return msgspec.convert(
+            {name: kept[name] for name in Counts.__struct_fields__ if name in kept}, Counts, strict=False
+        )
+
+    def errors(self) -> tuple[ErrorClass, ...]:
+        """Errors by class, the most frequent first."""
+        rows = self._all(
+            "SELECT error_type, attempts, items, example, example_idx FROM errors ORDER BY attempts + items DESC LIMIT 100"
+        )
+        return tuple(_make(ErrorClass, row) for row in rows)
+
+    def seq(self) -> int:
+        """The newest commit's number."""
+        return int(self._one("SELECT coalesce(max(seq), 0) FROM items WHERE seq > 0")[0])
+
+    def window(self, first: int, count: int) -> list[Row]:
+        """Rows with ``first <= idx < first + count``, in order; those not yet ingested are missing."""
+        return [_make(Row, row) for row in self._all(f"{_ROW} WHERE i.idx >= ? AND i.idx < ? ORDER BY i.idx", first, first + min(count, CHUNK))]
+
+    def rows(self, indices: Sequence[int]) -> list[Row]:
+        """These rows (at most 5,000), in the order asked for; unknown ones are missing."""
+        marks = ",".join("?" * len(indices[:CHUNK]))
+        found = {row[0]: _make(Row, row) for row in self._all(f"{_ROW} WHERE i.idx IN ({marks})", *indices[:CHUNK])}
+        return [found[idx] for idx in indices if idx in found]
+
+    def changes(self, seq: int, limit: int = CHUNK) -> list[tuple[int, int]]:
+        """(seq, idx) of rows committed after ``seq``, oldest first."""
+        return self._all("SELECT seq, idx FROM items WHERE seq > ? ORDER BY seq, idx LIMIT ?", seq, limit)
+
+    def select(
+        self,
+        state: Literal["queued", "done", "failed", "skipped"] | None = None,
+        search: str | None = None,
+        error_type: str | None = None,
+    ) -> array[int]:
+        """Indices of the rows that match, in input order.
+
+        search: a substring, case-insensitive for ASCII, of prompt, input fields, answer, error or custom_id. Scans, so
+        call it in a thread; ``interrupt`` ends it.
+        """
+        found: array[int] = array("q")
+        last = -1
+        where = ["i.idx > ?"]
+        fixed: list[Any] = []
+        if state is not None:
+            where.append("i.state = ?")
+            fixed.append(state)
+        source = "items i"
+        if error_type is not None or search:
+            source += " JOIN inputs n ON n.idx = i.idx LEFT JOIN attempts a ON a.id = i.result_attempt"
+        if error_type is not None:
+            where.append("CASE WHEN n.error IS NOT NULL THEN 'bad_input' ELSE a.error_type END = ?")
+            fixed.append(error_type)
+        if search:
+            pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+            columns = ("n.data", "n.label", "n.custom_id", "a.text", "a.error", "n.error")
+            where.append("(" + " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns) + ")")
+            fixed.extend([pattern] * len(columns))
+        query = f"SELECT i.idx FROM {source} WHERE {' AND '.join(where)} ORDER BY i.idx LIMIT {CHUNK}"
+        while True:
+            chunk = [row[0] for row in self._all(query, last, *fixed)]
+            found.extend(chunk)
+            if len(chunk) < CHUNK:
+                return found
+            last = chunk[-1]
+
+    def detail(self, idx: int) -> Detail | None:
+        """Everything about one item, its attempts oldest first (at most the newest 200); None when there is no such item."""
+        head = self._all(
+            "SELECT i.idx, i.state, n.custom_id, n.line, n.label, n.data, n.error"
+            " FROM items i JOIN inputs n ON n.idx = i.idx WHERE i.idx = ?",
+            idx,
+        )
+        if not head:
+            return None
+        rows = self._all(f"SELECT {_ATTEMPT} FROM attempts WHERE idx = ? ORDER BY variant, number DESC LIMIT 200", idx)
+        attempts = tuple(_make(AttemptRow, (*row[:-1], msgspec.json.decode(row[-1]))) for row in reversed(rows))
+        return _make(Detail, (*head[0], attempts))
+
+    def raw(self, attempt: int) -> bytes:
+        """The bytes that one attempt received, as far as they were kept."""
+        codec, raw = self._one("SELECT codec, raw FROM attempts WHERE id = ?", attempt)
+        return zlib.decompress(raw) if codec == "zlib" else bytes(raw or b"")
+
+    def samples(self, after: float = -1.0) -> list[Sample]:
+        """Samples with ``t > after``, oldest first."""
+        columns = ", ".join(Sample.__struct_fields__)
+        rows: list[Sample] = []
+        while True:
+            chunk = self._all(f"SELECT {columns} FROM samples WHERE t > ? ORDER BY t LIMIT {CHUNK}", after)
+            rows.extend(_make(Sample, row) for row in chunk)
+            if len(chunk) < CHUNK:
+                return rows
+            after = chunk[-1][0]
+
+    def events(self, after: int = 0, limit: int = CHUNK) -> list[Event]:
+        """Events with ``id > after``, oldest first."""
+        return [
+            _make(Event, row)
+            for row in self._all("SELECT id, t, at, kind, detail, value FROM events WHERE id > ? ORDER BY id LIMIT ?", after, limit)
+        ]
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """Every item as the view ``results`` has it, whole text, in input order, in short transactions."""
+        last = -1
+        while True:
+            cursor = self._execute('SELECT * FROM results WHERE "index" > ? ORDER BY "index" LIMIT 500', last)
+            names = [column[0] for column in cursor.description]
+            chunk = cursor.fetchall()
+            for row in chunk:
+                yield dict(zip(names, row, strict=True))
+            if len(chunk) < 500:
+                return
+            last = chunk[-1][0]
+
+    def _execute(self, query: str, *values: Any) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(query, values)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        try:
+            return self._execute(query, *values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _one(self, query: str, *values: Any) -> Any:
+        rows = self._all(query, *values)
+        if not rows:
+            raise StoreError(f"{self.path}: the run file is empty; it was cut short before the run began")
+        return rows[0]
