@@ -103,5 +103,7 @@ def find_run(name: str) -> Path:
     if len(begun) == 1:
         return begun[0]
     if begun:
-        raise UsageError(f"'{name}' begins {len(begun)} runs: {', '.join(run.stem for run in begun[:5])}; say more of it")
+        raise UsageError(
+            f"'{name}' begins {len(begun)} runs: {', '.join(run.stem for run in begun[:5])}; say more of it"
+        )
     raise UsageError(f"no run file or run called '{name}'; 'batchdeck ls' lists the runs known here")

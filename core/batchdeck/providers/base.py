@@ -40,9 +40,7 @@ class Provider(Protocol):
     def decoder(self, content_type: str, stream: bool) -> Decoder:
         """A reader for a 2xx body; ``stream``: what was asked for, servers differ in what they send."""
 
-    def failure(
-        self, status: int, headers: tuple[tuple[str, str], ...], body: bytes, now_at: float
-    ) -> Failure:
+    def failure(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes, now_at: float) -> Failure:
         """What a non-2xx answer means. ``now_at``: wall time, to read HTTP dates."""
 
     def cost(self, answer: Answer, config: RunConfig) -> float | None:

@@ -151,7 +151,9 @@ def migrate(db: Database) -> None:
     if application_id != APPLICATION_ID and (tables or application_id):
         raise StoreError("this SQLite file is not a batchdeck run")
     if version > len(MIGRATIONS):
-        raise StoreError(f"this run was written by a newer batchdeck (schema {version}, this one knows {len(MIGRATIONS)})")
+        raise StoreError(
+            f"this run was written by a newer batchdeck (schema {version}, this one knows {len(MIGRATIONS)})"
+        )
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         db.conn.executescript(
             f"BEGIN; {script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"

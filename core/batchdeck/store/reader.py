@@ -152,7 +152,12 @@ class RunReader:
 
     def window(self, first: int, count: int) -> list[Row]:
         """Rows with ``first <= idx < first + count``, in order; those not yet ingested are missing."""
-        return [_make(Row, row) for row in self._all(f"{_ROW} WHERE i.idx >= ? AND i.idx < ? ORDER BY i.idx", first, first + min(count, CHUNK))]
+        return [
+            _make(Row, row)
+            for row in self._all(
+                f"{_ROW} WHERE i.idx >= ? AND i.idx < ? ORDER BY i.idx", first, first + min(count, CHUNK)
+            )
+        ]
 
     def rows(self, indices: Sequence[int]) -> list[Row]:
         """These rows (at most 5,000), in the order asked for; unknown ones are missing."""
@@ -234,7 +239,9 @@ class RunReader:
         """Events with ``id > after``, oldest first."""
         return [
             _make(Event, row)
-            for row in self._all("SELECT id, t, at, kind, detail, value FROM events WHERE id > ? ORDER BY id LIMIT ?", after, limit)
+            for row in self._all(
+                "SELECT id, t, at, kind, detail, value FROM events WHERE id > ? ORDER BY id LIMIT ?", after, limit
+            )
         ]
 
     def results(self) -> Iterator[dict[str, Any]]:
