@@ -30,11 +30,7 @@ AttemptOutcome = Literal["ok", "rate_limited", "transient", "permanent", "fatal"
 """``transient`` may be tried again, ``permanent`` ends the item, ``fatal`` stops the run and leaves the item queued."""
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the frozen values below."""
-
-
-class Limits(Struct):
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits of one attempt, seconds. ``total`` bounds the whole request."""
 
     connect: float = 10.0
@@ -43,7 +39,7 @@ class Limits(Struct):
     total: float = 600.0
 
 
-class RunConfig(Struct):
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is: kept in the run file, so it holds no secret.
 
     ``headers`` holds only headers that are safe to keep; a value ``${NAME}`` is filled from the environment when sent.
@@ -73,7 +69,7 @@ class RunConfig(Struct):
     managed: dict[str, Any] | None = None
 
 
-class InputRow(Struct):
+class InputRow(msgspec.Struct, frozen=True, kw_only=True):
     """One line of an input, good or bad.
 
     ``fields``: the columns by name. For a bad line ``error`` says why, with file and line, and ``fields`` is empty.
@@ -88,7 +84,7 @@ class InputRow(Struct):
     error: str | None = None
 
 
-class Rendered(Struct):
+class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of the model for one item: chat messages, or the whole body of an OpenAI batch line."""
 
     messages: list[dict[str, Any]] | None = None
@@ -98,7 +94,7 @@ class Rendered(Struct):
     """The prompt in one line of at most 200 characters, for tables."""
 
 
-class IngestRow(Struct):
+class IngestRow(msgspec.Struct, frozen=True, kw_only=True):
     """An input row as the store takes it: ``data`` is the row's fields as JSON."""
 
     index: int
@@ -109,7 +105,7 @@ class IngestRow(Struct):
     error: str | None = None
 
 
-class Item(Struct):
+class Item(msgspec.Struct, frozen=True, kw_only=True):
     """An item as the engine pulls it from the run file. ``attempts``: how many the ledger already holds."""
 
     idx: int
@@ -121,7 +117,7 @@ class Item(Struct):
     custom_id: str | None = None
 
 
-class WorkOrder(Struct):
+class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What goes into a slot: one request, ready to send. ``path`` is below the base URL, e.g. ``/chat/completions``."""
 
     idx: int
@@ -133,7 +129,7 @@ class WorkOrder(Struct):
     stream: bool
 
 
-class Answer(Struct):
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the model said, as decoded. Token counts are the server's own, None where it gave none."""
 
     text: str
@@ -144,10 +140,10 @@ class Answer(Struct):
     tokens_cached: int | None = None
 
 
-class Failure(Struct):
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why an attempt did not give an answer.
 
-    ``error_type`` is a short stable class (``rate_limited``, ``http_500``, ``timeout_idle``, ``truncated``, ``auth`` …);
+    ``error_type`` is a short stable class (``rate_limited``, ``http_500``, ``timeout_idle``, ``truncated``, ``auth``);
     ``retry_after`` seconds, where the server gave one.
     """
 
@@ -157,8 +153,8 @@ class Failure(Struct):
     retry_after: float | None = None
 
 
-class Timings(Struct):
-    """Measured by the engine's clock. ``ttft``: send to first token. ``itl``: mean gap between tokens. ``seconds``: E2E."""
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Measured by the engine's clock. ``ttft``: send to first token. ``itl``: mean gap of tokens. ``seconds``: E2E."""
 
     started_at: float
     seconds: float
@@ -166,7 +162,7 @@ class Timings(Struct):
     itl: float | None = None
 
 
-class Settled(Struct):
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """What comes out of a slot. ``failure`` None means a good ``answer``; both set, a partial one."""
 
     order: WorkOrder
@@ -180,14 +176,14 @@ class Settled(Struct):
     cost: float | None = None
 
 
-class Settlement(Struct):
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What the store commits: one attempt, and the item's outcome if this attempt decided it."""
 
     settled: Settled
     outcome: Literal["done", "failed"] | None = None
 
 
-class ErrorClass(Struct):
+class ErrorClass(msgspec.Struct, frozen=True, kw_only=True):
     """Errors of one class: how many attempts ended so, how many items failed of it, and one example."""
 
     error_type: str
@@ -197,7 +193,7 @@ class ErrorClass(Struct):
     example_idx: int
 
 
-class Counts(Struct):
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Kept counters of a run; never counted on demand. ``items`` grows until the input is read."""
 
     items: int = 0
@@ -219,13 +215,13 @@ class Counts(Struct):
     """Time that an engine worked on this run, over all its sessions."""
 
 
-class Percentiles(Struct):
+class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
     p50: float
     p95: float
     p99: float
 
 
-class Snapshot(Struct):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole state of a live run, frozen. The console draws from this and from the run file, nothing else."""
 
     run: str
@@ -259,7 +255,7 @@ class Snapshot(Struct):
     at: float
 
 
-class LiveRow(Struct):
+class LiveRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row in flight. ``text``: what has come so far (its tail, or all of it when asked for ``full``)."""
 
     idx: int
@@ -271,11 +267,11 @@ class LiveRow(Struct):
     attempt: int
 
 
-class Live(Struct):
+class Live(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[LiveRow, ...]
 
 
-class Command(Struct):
+class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command to a live run. ``concurrency`` takes ``value`` (absolute) or ``by`` (relative)."""
 
     name: Literal["concurrency", "pause", "resume", "drain", "cancel", "retry"]
@@ -285,14 +281,14 @@ class Command(Struct):
     """For ``retry``: only these items; None means all failed ones."""
 
 
-class Reply(Struct):
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What a command did, in one sentence to show; ``ok`` False says why not."""
 
     ok: bool
     message: str
 
 
-class LockInfo(Struct):
+class LockInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine writes into the lock file it holds."""
 
     host: str
@@ -302,7 +298,7 @@ class LockInfo(Struct):
     started_at: float
 
 
-class Launch(Struct):
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """What a launcher hands to a new engine process through a pipe. ``secrets``: headers that must not be kept."""
 
     path: str
@@ -313,7 +309,7 @@ class Launch(Struct):
     retry_failed: bool = False
 
 
-class Ready(Struct):
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """The one line an engine writes to its readiness pipe."""
 
     ok: bool
@@ -322,7 +318,7 @@ class Ready(Struct):
     exit_code: int = 0
 
 
-class Row(Struct):
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the results table. ``text`` is a preview of at most 400 characters."""
 
     idx: int
@@ -341,7 +337,7 @@ class Row(Struct):
     attempts: int
 
 
-class AttemptRow(Struct):
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     """One line of an item's ledger, with its raw bytes still compressed away."""
 
     id: int
@@ -365,7 +361,7 @@ class AttemptRow(Struct):
     headers: dict[str, str]
 
 
-class Detail(Struct):
+class Detail(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one item. ``data``: the input's fields as JSON."""
 
     idx: int
@@ -378,8 +374,11 @@ class Detail(Struct):
     attempts: tuple[AttemptRow, ...]
 
 
-class Sample(Struct):
-    """One second of a run: deltas and maxima, so that samples can be merged. ``t``: engine seconds since the run began."""
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One second of a run, as deltas and maxima, so that samples can be merged.
+
+    ``t``: engine seconds since the run began, over all its sessions.
+    """
 
     t: float
     at: float
@@ -402,7 +401,7 @@ class Sample(Struct):
     """Seconds of the interval that a rate limit held the run."""
 
 
-class Event(Struct):
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened to the run: a knob turned, a pause, a rate limit, a stop. Marks on the charts."""
 
     id: int
@@ -416,7 +415,7 @@ class Event(Struct):
     """For ``concurrency``: the new cap."""
 
 
-class RunMeta(Struct):
+class RunMeta(msgspec.Struct, frozen=True, kw_only=True):
     """A run as the list shows it. ``state`` is right for now: the lock was probed."""
 
     run: str
@@ -434,7 +433,7 @@ class RunMeta(Struct):
     errors: tuple[ErrorClass, ...] = ()
 
 
-class Summary(Struct):
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The JSON that ``run --json`` prints."""
 
     run: str

@@ -35,4 +35,4 @@ class Input(Protocol):
         """Identity of the content; empty for a stream, which cannot be read twice."""
 
     def rows(self, start: SourceState) -> Iterator[InputRow]:
-        """Rows from ``start`` on. A bad line comes as a row with ``error``; ``InputError`` only if nothing can be read."""
+        """Rows from ``start`` on; a bad line comes as a row with ``error``. ``InputError``: nothing can be read."""

@@ -10,7 +10,6 @@ from sqlite_utils import Database
 from batchdeck.errors import StoreError
 from batchdeck.store.reader import APPLICATION_ID
 
-
 _V1 = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY CHECK (id = 1),

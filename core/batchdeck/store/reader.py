@@ -142,7 +142,8 @@ class RunReader:
     def errors(self) -> tuple[ErrorClass, ...]:
         """Errors by class, the most frequent first."""
         rows = self._all(
-            "SELECT error_type, attempts, items, example, example_idx FROM errors ORDER BY attempts + items DESC LIMIT 100"
+            "SELECT error_type, attempts, items, example, example_idx FROM errors"
+            " ORDER BY attempts + items DESC LIMIT 100"
         )
         return tuple(_make(ErrorClass, row) for row in rows)
 
@@ -152,12 +153,8 @@ class RunReader:
 
     def window(self, first: int, count: int) -> list[Row]:
         """Rows with ``first <= idx < first + count``, in order; those not yet ingested are missing."""
-        return [
-            _make(Row, row)
-            for row in self._all(
-                f"{_ROW} WHERE i.idx >= ? AND i.idx < ? ORDER BY i.idx", first, first + min(count, CHUNK)
-            )
-        ]
+        query = f"{_ROW} WHERE i.idx >= ? AND i.idx < ? ORDER BY i.idx"
+        return [_make(Row, row) for row in self._all(query, first, first + min(count, CHUNK))]
 
     def rows(self, indices: Sequence[int]) -> list[Row]:
         """These rows (at most 5,000), in the order asked for; unknown ones are missing."""
@@ -207,7 +204,7 @@ class RunReader:
             last = chunk[-1]
 
     def detail(self, idx: int) -> Detail | None:
-        """Everything about one item, its attempts oldest first (at most the newest 200); None when there is no such item."""
+        """Everything about one item, the newest 200 attempts, oldest first; None when there is no such item."""
         head = self._all(
             "SELECT i.idx, i.state, n.custom_id, n.line, n.label, n.data, n.error"
             " FROM items i JOIN inputs n ON n.idx = i.idx WHERE i.idx = ?",
