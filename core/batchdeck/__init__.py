@@ -2,4 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchdeck.api import WorkerError, run_batch
+
+__all__ = ["WorkerError", "__version__", "run_batch"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The Python API, loaded when it is first asked for: every command imports this package."""
+    if name in ("WorkerError", "run_batch"):
+        from importlib import import_module
+
+        return getattr(import_module("batchdeck.api"), name)
+    raise AttributeError(f"module 'batchdeck' has no attribute '{name}'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -24,6 +24,11 @@ class SourceState(msgspec.Struct, frozen=True):
 
 class Input(Protocol):
     """One source of rows."""
+
+    name: str
+    """What error messages call it: the path as it was given, or ``stdin``."""
+
+    format: Literal["jsonl", "csv", "text"]
 
     columns: tuple[str, ...]
     """Of the first good row (CSV: of the header)."""

@@ -1,0 +1,91 @@
+"""``batchdeck export``: results out of a run file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+if TYPE_CHECKING:
+    from batchdeck.export import Format
+
+_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--to", "format", type=click.Choice(["jsonl", "csv"]), help="Format; with -o, its suffix says it. Default: jsonl."
+)
+@click.option("-o", "--output", metavar="FILE", help="Write this file, whole or not at all. Default: standard output.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(["queued", "done", "failed", "skipped"]),
+    multiple=True,
+    help="Only items in this state; may be given more than once.",
+)
+def command(run: str, format: str | None, output: str | None, states: tuple[str, ...]) -> None:
+    """Write the results of RUN (a name from 'batchdeck ls', or a run file) in input order.
+
+    It may be used while the run goes on. JSONL has the exact text; in CSV, cells that a spreadsheet would run as a
+    formula get a leading apostrophe, and control characters become visible signs.
+
+    \b
+    Examples:
+      batchdeck export translate --to jsonl -o answers.jsonl
+      batchdeck export run.db -o answers.csv
+      batchdeck export translate --state failed | jq -r .error
+    """
+    from batchdeck.config import find_run
+    from batchdeck.export import WRITERS, whole_file
+    from batchdeck.format import count
+    from batchdeck.store.reader import RunReader
+
+    path = find_run(run)
+    target = Path(output) if output and output != "-" else None
+    write = WRITERS[_format(format, target)]
+    if target:
+        _check_target(target, path)
+    with RunReader(path) as reader:
+        rows = _in_states(reader.results(), states)
+        if target:
+            with whole_file(target) as file:
+                written = write(rows, file)
+            click.echo(f"{count(written)} rows in {target}", err=True)
+            return
+        try:
+            write(rows, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # The reader has seen enough (``| head``). Python would complain again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _format(given: str | None, target: Path | None) -> Format:
+    """Raises ``UsageError`` for a file whose suffix says nothing."""
+    from batchdeck.errors import UsageError
+
+    suffix = target.suffix.lower() if target else ".jsonl"
+    found = given or _SUFFIXES.get(suffix)
+    if found is None:
+        raise UsageError(f"'{target}' does not say which format it is to be; give --to jsonl or --to csv")
+    return cast("Format", found)
+
+
+def _check_target(target: Path, run: Path) -> None:
+    from batchdeck.config import lock_path, log_path
+    from batchdeck.errors import UsageError
+
+    real = os.path.realpath(target)
+    own = [run, lock_path(run), log_path(run), Path(f"{run}-wal"), Path(f"{run}-shm")]
+    if real in [os.path.realpath(file) for file in own]:
+        raise UsageError(f"{target} belongs to the run itself; write to another file")
+
+
+def _in_states(rows: Iterator[dict[str, Any]], states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    return (row for row in rows if row["state"] in states) if states else rows

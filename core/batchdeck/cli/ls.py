@@ -1,0 +1,88 @@
+"""``batchdeck ls``: the runs known here."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from batchdeck.model import RunMeta
+
+_HEADER = ("RUN", "STATE", "DONE", "FAILED", "TOTAL", "", "RATE", "COST", "WHEN")
+_RIGHT = (2, 3, 4, 5, 6, 7, 8)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON array; an unreadable file has 'path' and 'error'.")
+def command(as_json: bool) -> None:
+    """List the runs known here, the newest first: those in the data folder, and those made with --db elsewhere.
+
+    \b
+    Examples:
+      batchdeck ls
+      batchdeck ls --json | jq -r '.[] | select(.state == "interrupted") | .path'
+    """
+    runs, unreadable = _known()
+    if as_json:
+        from batchdeck.cli.show import without_secrets
+        from batchdeck.export import json_line
+
+        bad = [{"path": str(path), "error": reason} for path, reason in unreadable]
+        click.echo(json_line([*map(without_secrets, runs), *bad]), nl=False)
+        return
+    for line in _lines(runs, unreadable, datetime.now(tz=UTC).timestamp()):
+        click.echo(line)
+
+
+def _known() -> tuple[list[RunMeta], list[tuple[Path, str]]]:
+    from batchdeck.config import known_runs
+    from batchdeck.errors import StoreError
+    from batchdeck.store.reader import RunReader
+
+    runs: list[RunMeta] = []
+    unreadable: list[tuple[Path, str]] = []
+    for path in known_runs():
+        try:
+            with RunReader(path) as reader:
+                runs.append(reader.meta())
+        except StoreError as error:
+            unreadable.append((path, str(error)))
+        except (OSError, ValueError) as error:  # a lock that is not ours to open; a config that does not parse
+            unreadable.append((path, f"{path}: {error}"))
+    return runs, unreadable
+
+
+def _lines(runs: list[RunMeta], unreadable: list[tuple[Path, str]], now: float) -> list[str]:
+    from batchdeck.format import table
+    from batchdeck.inert import inert
+
+    lines = table(_HEADER, [_row(run, now) for run in runs], _RIGHT) if runs else []
+    lines += [f"unreadable: {inert(reason)}" for _, reason in unreadable]
+    return lines or ["no runs yet; 'batchdeck run prompts.jsonl --provider … --model …' makes one"]
+
+
+def _row(run: RunMeta, now: float) -> tuple[str, ...]:
+    from batchdeck.config import runs_folder
+    from batchdeck.format import ago, clip, count, percent, rate, spent
+    from batchdeck.inert import inert
+
+    # A run kept elsewhere goes by its path: two of them may have the same name.
+    here = os.path.realpath(os.path.dirname(run.path)) == os.path.realpath(runs_folder())
+    counts = run.counts
+    settled = counts.done + counts.failed + counts.skipped
+    about = "" if run.ingest_complete or run.items_expected is None else "~"
+    return (
+        clip(inert(Path(run.path).stem if here else run.path), 60),
+        run.state,
+        count(counts.done),
+        count(counts.failed),
+        about + count(run.items_expected),
+        percent(settled, run.items_expected),
+        rate(run.rate) if run.rate else "—",
+        spent(counts.cost, counts.unpriced),
+        ago(now - run.updated_at),
+    )

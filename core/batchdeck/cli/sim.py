@@ -1,0 +1,123 @@
+"""``batchdeck sim``: the simulated provider as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+import click
+
+from batchdeck.errors import BatchdeckError
+from batchdeck.sim.options import FAULTS, SimOptions, build, parse_faults
+
+_DEFAULTS = SimOptions()
+
+_EPILOG = f"""
+\b
+Examples:
+  batchdeck sim
+      a provider without limits on any free port
+  batchdeck sim --port 8377 --rpm 600 --tpm 60000
+      an account quota: x-ratelimit-* headers, 429 and Retry-After beyond it
+  batchdeck sim --latency-ms 50 --seed 7
+      every response takes exactly 50 ms
+  batchdeck sim --fault 500=0.02 --fault hang=0.005
+      2 % of the answers are a 500, 0.5 % never come
+
+\b
+Faults:
+{chr(10).join(f"  {name:<9} {meaning}" for name, meaning in FAULTS.items())}
+
+\b
+While it runs:
+  curl http://127.0.0.1:PORT/sim/stats
+  curl http://127.0.0.1:PORT/sim/options -d '{{"latency_ms": 200}}'
+  curl http://127.0.0.1:PORT/sim/release -X POST
+"""
+
+
+@click.command("sim", epilog=_EPILOG, context_settings={"max_content_width": 100})
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; by default any free one.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answers.")
+@click.option("--latency-ms", type=float, help="Each whole response takes exactly this long.")
+@click.option("--ttft-ms", type=float, default=_DEFAULTS.ttft_ms, show_default=True, help="Median time to first token.")
+@click.option(
+    "--token-rate", type=float, default=_DEFAULTS.token_rate, show_default=True, help="Median tokens a second."
+)
+@click.option(
+    "--answer-tokens", type=float, default=_DEFAULTS.answer_tokens, show_default=True, help="Median answer length."
+)
+@click.option("--rpm", type=float, help="Account quota: requests a minute.")
+@click.option("--tpm", type=float, help="Account quota: tokens a minute, prompts and answers.")
+@click.option(
+    "--burst",
+    type=float,
+    default=_DEFAULTS.burst,
+    show_default=True,
+    help="Share of a minute's quota that may be used at once.",
+)
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of answers that fail so; repeatable."
+)
+@click.option("--require-key", metavar="VAR", help="Clients must send the key that this environment variable holds.")
+@click.option("--hold", is_flag=True, help="Answers wait after their first words until POST /sim/release.")
+@click.option("--echo", is_flag=True, help="Answer with the whole prompt.")
+@click.option("--exit-with-parent", is_flag=True, hidden=True, help="End when stdin does.")
+def command(port: int, faults: tuple[str, ...], exit_with_parent: bool, **given: Any) -> None:
+    """A simulated OpenAI-compatible provider on loopback, to try things out on without a key and without cost.
+
+    Its first line of output is its base URL. Ctrl+C ends it.
+    """
+    options = build({**given, "faults": parse_faults(faults)})
+    _allow_many_connections()
+    from batchdeck.sim.timers import fine_loop
+
+    with asyncio.Runner(loop_factory=fine_loop) as runner:
+        runner.run(_serve(options, port, exit_with_parent))
+
+
+async def _serve(options: SimOptions, port: int, exit_with_parent: bool) -> None:
+    from batchdeck.sim.server import SimServer
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if exit_with_parent:
+        threading.Thread(target=_await_end_of_stdin, args=(loop, stop), daemon=True).start()
+    async with SimServer(options, port=port) as sim:
+        print(sim.base_url, flush=True)
+        await stop.wait()
+
+
+def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Whoever holds the other end of stdin has ended, however that came about."""
+    try:
+        while os.read(0, 4096):
+            pass
+    except OSError:
+        pass  # no stdin at all: the same as its end
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files: 1,024 is the default of many shells, and a run may hold more streams."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    try:
+        command()
+    except BatchdeckError as error:
+        click.echo(f"batchdeck: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,76 @@
+"""``batchdeck watch``: the console on a run, or its snapshots as JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from batchdeck import config, lock
+from batchdeck.errors import UsageError
+
+
+def has_terminal() -> bool:
+    """The console reads stdin and draws on stderr, as Textual does, and people pipe stdout: all three must be terminals."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def open_console(run: Path | None) -> NoReturn:
+    """Become the console process. The core never imports the console; it is found by name."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "batchdeck_tui", *([str(run)] if run else [])])
+
+
+def newest_run() -> Path:
+    """The newest run with an engine, else the newest of all. Raises ``UsageError`` when there is none."""
+    runs = config.known_runs()
+    for run in runs:
+        if lock.probe(run) is not None:
+            return run
+    if not runs:
+        raise UsageError("there are no runs yet; 'batchdeck demo' makes one")
+    return runs[0]
+
+
+async def _stream(run: Path) -> None:
+    import msgspec
+
+    from batchdeck.control.client import ControlClient
+    from batchdeck.store.reader import RunReader
+
+    info = lock.probe(run)
+    if info is None:
+        with RunReader(run) as reader:
+            print(msgspec.json.encode(reader.meta()).decode(), flush=True)
+        return
+    async with ControlClient(info.endpoint) as client:
+        async for snapshot in client.stream():
+            print(msgspec.json.encode(snapshot).decode(), flush=True)
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print snapshots as JSON lines, ten a second, instead.")
+def command(run: str | None, as_json: bool) -> None:
+    """Open the console on RUN: a run file, a run's name, or the beginning of one.
+
+    Without RUN: the newest run that is going. Detaching (q) never stops a run.
+
+    \b
+    Examples:
+      batchdeck watch
+      batchdeck watch prompts-1120-173400
+      batchdeck watch --json | jq .rate
+    """
+    path = config.find_run(run) if run else newest_run()
+    if as_json:
+        asyncio.run(_stream(path))
+        return
+    if not has_terminal():
+        raise UsageError("the console needs a terminal; 'batchdeck watch --json' prints snapshots")
+    open_console(path)

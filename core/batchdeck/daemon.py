@@ -1,0 +1,263 @@
+"""The engine's process: lock, run file, control socket, readiness, signals, and the end.
+
+``host`` is what runs inside a detached engine, and also what ``--headless`` runs in the foreground.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from batchdeck import config as places
+from batchdeck.control.server import ControlServer
+from batchdeck.engine.engine import Engine
+from batchdeck.engine.ingest import Arrived, ingest
+from batchdeck.engine.slots import ProviderSlots
+from batchdeck.engine.snapshots import Snapshots, summarize
+from batchdeck.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    EXIT_STOPPED,
+    BatchdeckError,
+    UsageError,
+)
+from batchdeck.inputs.base import Input
+from batchdeck.inputs.open import open_input
+from batchdeck.lock import RunLock
+from batchdeck.model import API_VERSION, Launch, LockInfo, Ready, RunConfig, Snapshot, Summary
+from batchdeck.prompts import Prompts
+from batchdeck.providers.connect import connect
+from batchdeck.store.runfile import RunFile
+from batchdeck.store.writer import Store, ThreadWriter
+from batchdeck.transport.httpx_transport import HttpxTransport
+
+log = logging.getLogger("batchdeck.daemon")
+
+WALL = time.time  # noqa: TID251 - the one place where the product's wall clock is chosen
+LINGER_SECONDS = 2.0
+TICK_SECONDS = 0.2
+
+
+class Watcher(Protocol):
+    """Who looks on in the foreground."""
+
+    async def tick(self, snapshot: Snapshot, store: Store) -> None:
+        """Called five times a second, and once at the end."""
+
+
+def exit_code(summary: Summary) -> int:
+    """What a run that has ended tells the shell."""
+    if summary.state == "done":
+        return EXIT_SOME_FAILED if summary.failed else EXIT_OK
+    if summary.state == "stopped":
+        return EXIT_STOPPED
+    return EXIT_INTERRUPTED if summary.state in ("drained", "cancelled") else EXIT_FAILED
+
+
+def engine_main(launch_fd: int, ready_fd: int) -> int:
+    """The body of a detached engine process. Its log goes to standard error, which the launcher pointed at a file."""
+    with os.fdopen(launch_fd, "rb") as pipe:
+        launch = msgspec.json.decode(pipe.read(), type=Launch)
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+    def say(ready: Ready) -> None:
+        # The launcher may be gone already; then there is nobody to tell.
+        with os.fdopen(ready_fd, "wb", buffering=0) as pipe, contextlib.suppress(BrokenPipeError):
+            pipe.write(msgspec.json.encode(ready) + b"\n")
+
+    said: list[Ready] = []
+
+    def ready(word: Ready) -> None:
+        said.append(word)
+        say(word)
+
+    try:
+        summary = run_loop(host(launch, ready))
+    except BatchdeckError as error:
+        log.error("%s", error)
+        if not said:
+            say(Ready(ok=False, error=str(error), exit_code=error.exit_code))
+        return error.exit_code
+    log.info("ended: %s", summary.state)
+    return exit_code(summary)
+
+
+def run_loop(main: Coroutine[Any, Any, Summary]) -> Summary:
+    """Run the host on the engine's loop."""
+    factory = None
+    if sys.platform != "win32":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher | None = None) -> Summary:
+    """Run one run from lock to ending. ``watcher``: given in the foreground, where the process ends with the run.
+
+    Raises ``BatchdeckError`` before ``ready`` was called when the run cannot start; nothing new is left behind then.
+    """
+    loop = asyncio.get_running_loop()
+    run = Path(os.path.realpath(launch.path))
+    if not run.parent.is_dir():
+        raise UsageError(f"{run.parent} is not a folder")
+    lock = RunLock(run)
+    try:
+        async with _opened(launch, run) as (engine, snapshots, store):
+            info = LockInfo(
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                endpoint=str(places.socket_path(run)),
+                api=API_VERSION,
+                started_at=WALL(),
+            )
+            server = ControlServer(engine, snapshots.take, info)
+            await server.listen(Path(info.endpoint))
+            lock.write(info)
+            places.register(run)
+            with _signals(engine, loop, foreground=watcher is not None):
+                try:
+                    ready(Ready(ok=True, endpoint=info.endpoint))
+                    if launch.retry_failed:
+                        # Nothing runs yet: this only puts the items back into the queue.
+                        await engine.retry()
+                    await _live(engine, server, snapshots, store, watcher)
+                finally:
+                    await server.close()
+            return summarize(snapshots.take(), engine.errors)
+    finally:
+        lock.release()
+
+
+async def _live(
+    engine: Engine, server: ControlServer, snapshots: Snapshots, store: Store, watcher: Watcher | None
+) -> None:
+    """Work, and stay for as long as somebody watches: they may want failed items tried again."""
+    while True:
+        if watcher is None:
+            await engine.run()
+        else:
+            work = asyncio.create_task(engine.run())
+            while not work.done():
+                await watcher.tick(snapshots.take(), store)
+                await asyncio.wait([work], timeout=TICK_SECONDS)
+            await work
+            await watcher.tick(snapshots.take(), store)
+            return
+        while not engine.wanted.is_set():
+            if server.quiet > LINGER_SECONDS:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await engine.wanted.wait()
+
+
+@contextlib.contextmanager
+def _signals(engine: Engine, loop: asyncio.AbstractEventLoop, *, foreground: bool) -> Any:
+    """The first signal drains, a second one cuts off. A detached engine ignores that its terminal went away."""
+    asked = 0
+
+    def stop(name: str) -> None:
+        nonlocal asked
+        asked += 1
+        log.info("%s: %s", name, "draining" if asked == 1 else "cutting off")
+        if asked == 1:
+            engine.drain()
+        else:
+            engine.cancel()
+
+    watched = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if foreground else [])
+    for number in watched:
+        loop.add_signal_handler(number, stop, signal.Signals(number).name)
+    if not foreground:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number in watched:
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snapshots, ThreadWriter]]:
+    """All parts of a run, opened in an order that leaves nothing behind when one of them refuses."""
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as stack:
+        file = None if launch.config is not None else RunFile.open(run)
+        if file is not None:
+            stack.callback(file.close)
+        name, config = file.run() if file is not None else (run.stem, launch.config)
+        assert config is not None
+        if launch.concurrency is not None:
+            config = msgspec.structs.replace(config, concurrency=launch.concurrency)
+        source = _source(run, config, file)
+        columns = source.columns if source is not None else file.columns() if file is not None else ()
+        prompts = Prompts(config.prompt, config.system, columns)
+        connection = await stack.enter_async_context(connect(config, launch.secrets, os.environ))
+        if file is None:
+            assert source is not None
+            file = RunFile.create(run, name, config, source.fingerprint(), source.size, WALL())
+            stack.callback(file.close)
+        transport = HttpxTransport(connect_timeout=config.limits.connect)
+        stack.push_async_callback(transport.close)
+        counts, errors, seq, samples = file.counts(), file.errors(), file.seq, file.samples()
+        store = ThreadWriter(file, loop)
+        stack.push_async_callback(store.close)
+        slots = ProviderSlots(config, prompts, connection, transport, WALL)
+
+        async def read(arrived: Arrived) -> None:
+            assert source is not None
+            place, _ = await store.submit(lambda file: file.source())
+            await ingest(source, config.input, prompts, store, place, config.limit, asyncio.to_thread, arrived)
+
+        engine = Engine(
+            name,
+            config,
+            store,
+            slots,
+            counts=counts,
+            errors=errors,
+            seq=seq,
+            samples=samples,
+            wall=WALL,
+            rng=random.Random(),
+            ingest=read if source is not None else None,
+        )
+        size = source.size if source is not None else None
+        yield engine, Snapshots(engine, str(run), WALL, loop.time, size), store
+
+
+def _source(run: Path, config: RunConfig, file: RunFile | None) -> Input | None:
+    """The input to read on from, None when it is read. Raises ``UsageError`` when it cannot be gone on with."""
+    state, complete = file.source() if file is not None else (None, False)
+    if complete:
+        return None
+    if state is not None and config.input == "-":
+        raise UsageError(
+            f"{run}: its input came from standard input and was cut short after {state.index} items;"
+            " launch a new run with the whole input"
+        )
+    source = open_input(config.input, config.input_format)
+    if state is not None and source.fingerprint() != state.fingerprint:
+        raise UsageError(
+            f"{config.input} has changed since the run began to read it (it reached item {state.index});"
+            " put the old file back, or launch a new run"
+        )
+    return source

@@ -1,0 +1,190 @@
+"""The life of one request, from a ``WorkOrder`` to a ``Settled``. Knows nothing of store, limits or control."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import msgspec
+
+from batchdeck.errors import DecodeError, TransportError
+from batchdeck.model import Answer, Failure, Limits, LiveRow, Settled, Timings, Wall, WorkOrder
+from batchdeck.providers.base import Decoder, Provider
+from batchdeck.transport.base import Request, Transport
+
+RAW_LIMIT = 8 << 20
+"""Bytes of one response that are kept; an answer that goes on past this is cut off as too large."""
+LIVE_TAIL = 2_000
+"""Characters of live text that a table row gets."""
+TIMEOUTS = {
+    "first_token": ("timeout_first_token", "no token came within {:g} s"),
+    "idle": ("timeout_idle", "the stream was silent for {:g} s"),
+    "total": ("timeout_total", "the request took longer than {:g} s"),
+}
+Phase = Literal["connecting", "waiting", "streaming", "store"]
+
+
+class Flight:
+    """One attempt in the air: the engine's view of it, and the sink its bytes arrive at."""
+
+    __slots__ = (
+        "_decoder", "_limits", "_loop", "_provider", "abort", "body", "deadline", "deadline_kind", "error", "first_at",
+        "headers", "last_at", "order", "phase", "raw", "sends", "started", "started_at", "status", "task", "text",
+    )  # fmt: skip
+
+    def __init__(
+        self, order: WorkOrder, provider: Provider, limits: Limits, loop: asyncio.AbstractEventLoop, wall: Wall
+    ) -> None:
+        self.order = order
+        self.started = loop.time()
+        self.started_at = wall()
+        self.phase: Phase = "connecting"
+        self.text: list[str] = []
+        self.raw = bytearray()
+        self.status: int | None = None
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.sends = 0
+        self.first_at: float | None = None
+        self.last_at: float | None = None
+        self.abort: str | None = None
+        self.error: DecodeError | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._provider = provider
+        self._limits = limits
+        self._loop = loop
+        self._decoder: Decoder | None = None
+        self.deadline = 0.0
+        self.deadline_kind = ""
+        self._set_deadline("first_token", self.started + limits.first_token)
+
+    def __repr__(self) -> str:
+        return f"<Flight {self.order.idx} #{self.order.number} {self.phase}>"
+
+    @property
+    def tokens(self) -> int:
+        return self._decoder.tokens if self._decoder is not None else 0
+
+    def live(self, now: float, *, full: bool) -> LiveRow:
+        text = "".join(self.text)
+        return LiveRow(
+            idx=self.order.idx,
+            phase=self.phase,
+            text=text if full else text[-LIVE_TAIL:],
+            tokens=self.tokens,
+            seconds=now - self.started,
+            attempt=self.order.number,
+        )
+
+    def stop(self, why: str) -> None:
+        """Cut the request off: ``why`` is ``cancelled`` or the kind of a time limit. Its task settles it at once."""
+        if self.abort is None and self.task is not None:
+            self.abort = why
+            self.task.cancel()
+
+    def _set_deadline(self, kind: str, at: float) -> None:
+        total = self.started + self._limits.total
+        self.deadline, self.deadline_kind = (total, "total") if total <= at else (at, kind)
+
+    # -- the sink
+
+    def sending(self) -> None:
+        self.sends += 1
+        self.phase = "waiting"
+
+    def head(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        self.status = status
+        self.headers = headers
+        if 200 <= status < 300:
+            content_type = next((value for name, value in headers if name == "content-type"), "")
+            self._decoder = self._provider.decoder(content_type, self.order.stream)
+
+    def data(self, chunk: bytes) -> None:
+        self.raw += chunk
+        if len(self.raw) > RAW_LIMIT:
+            del self.raw[RAW_LIMIT:]
+            raise DecodeError("too_large", f"the answer is larger than {RAW_LIMIT >> 20} MiB")
+        if self._decoder is None:
+            return
+        before = self._decoder.tokens
+        new = self._decoder.feed(chunk)
+        now = self._loop.time()
+        if new or self._decoder.tokens > before:
+            if self.first_at is None:
+                self.first_at = now
+                self.phase = "streaming"
+            self.last_at = now
+            if new:
+                self.text.append(new)
+        if self.first_at is not None:
+            # Any byte shows that the server is alive: some send comments while a model thinks.
+            self._set_deadline("idle", now + self._limits.idle)
+
+    # -- the end
+
+    def settle(self, failure: Failure | None, answer: Answer | None) -> Settled:
+        self.phase = "store"
+        ended = self._loop.time()
+        ttft = self.first_at - self.started if self.first_at is not None else None
+        tokens = (answer.tokens_out if answer else None) or self.tokens
+        itl = None
+        if self.first_at is not None and self.last_at is not None and tokens > 1 and self.last_at > self.first_at:
+            itl = (self.last_at - self.first_at) / (tokens - 1)
+        return Settled(
+            order=self.order,
+            timings=Timings(started_at=self.started_at, seconds=ended - self.started, ttft=ttft, itl=itl),
+            status=self.status,
+            headers=self.headers,
+            raw=bytes(self.raw),
+            answer=answer,
+            failure=failure,
+            sends=self.sends,
+        )
+
+    def partial(self) -> Answer | None:
+        return self._decoder.partial() if self._decoder is not None else None
+
+    def finish(self) -> Answer:
+        if self._decoder is None:
+            raise DecodeError("garbage", "the response has no status")
+        return self._decoder.finish()
+
+    def aborted(self) -> Failure:
+        kind = self.abort or "cancelled"
+        if kind == "cancelled":
+            return Failure(
+                outcome="cancelled", error_type="cancelled", message="cancelled before the answer was complete"
+            )
+        error_type, message = TIMEOUTS[kind]
+        return Failure(outcome="transient", error_type=error_type, message=message.format(getattr(self._limits, kind)))
+
+
+async def fly(
+    flight: Flight, transport: Transport, url: str, headers: tuple[tuple[str, str], ...], provider: Provider, wall: Wall
+) -> Settled:
+    """Carry one request out. Always returns; only a cancellation that is not the engine's own passes through."""
+    task = asyncio.current_task()
+    assert task is not None
+    flight.task = task
+    request = Request(url=url, headers=headers, body=flight.order.body)
+    try:
+        await transport.send(request, flight)
+        if flight.status is not None and 200 <= flight.status < 300:
+            return flight.settle(None, flight.finish())
+        failure = provider.failure(flight.status or 0, flight.headers, bytes(flight.raw), wall())
+        return flight.settle(failure, None)
+    except asyncio.CancelledError:
+        if flight.abort is None:
+            raise
+        task.uncancel()
+        return flight.settle(flight.aborted(), flight.partial())
+    except TransportError as error:
+        failure = Failure(outcome="transient", error_type=error.kind, message=str(error))
+        if error.kind == "connect_timeout":
+            failure = msgspec.structs.replace(failure, error_type="timeout_connect")
+        return flight.settle(failure, flight.partial())
+    except DecodeError as error:
+        outcome: Literal["permanent", "transient"] = "permanent" if error.kind == "too_large" else "transient"
+        failure = Failure(outcome=outcome, error_type=error.kind, message=str(error))
+        return flight.settle(failure, flight.partial())
+    finally:
+        flight.task = None

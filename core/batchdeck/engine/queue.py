@@ -1,0 +1,108 @@
+"""What is to be sent next: a small look-ahead into the run file, and a heap of items that wait to be tried again.
+
+Synchronous and without I/O: it says what to fetch, the engine fetches. Nothing here grows with the number of items.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+
+from batchdeck.model import Item
+from batchdeck.store.runfile import RETRY_LANE
+
+END = 1 << 62
+
+
+class Work:
+    """An item on its way, with what it has been through in this session."""
+
+    __slots__ = ("attempts", "item", "limited_since", "transient")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.attempts = item.attempts
+        self.transient = 0
+        self.limited_since: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Work {self.item.idx} attempts={self.attempts} transient={self.transient}>"
+
+
+class WorkQueue:
+    """Items in order of position: first what was ingested, then what was put back by a retry of failed items."""
+
+    def __init__(self) -> None:
+        self._ready: deque[Work] = deque()
+        self._waiting: list[tuple[float, int, Work]] = []
+        self._ticket = 0
+        self._ingest_cursor = -1
+        self._retry_cursor = RETRY_LANE - 1
+        self._ingest_dry = False
+        self._retry_dry = False
+
+    def __repr__(self) -> str:
+        return f"<WorkQueue {len(self._ready)} ready, {len(self._waiting)} in backoff>"
+
+    @property
+    def backoff(self) -> int:
+        """Items that wait to be tried again."""
+        return len(self._waiting)
+
+    @property
+    def ready(self) -> int:
+        return len(self._ready)
+
+    @property
+    def is_dry(self) -> bool:
+        """Nothing is left in the run file behind the cursors, as far as it was read."""
+        return self._ingest_dry and self._retry_dry
+
+    @property
+    def is_empty(self) -> bool:
+        return self.is_dry and not self._ready and not self._waiting
+
+    def restart(self) -> None:
+        """Forget everything: what the run file calls queued is read again from the beginning."""
+        self.__init__()  # type: ignore[misc]
+
+    def refill(self) -> tuple[int, int]:
+        """Where to read on: positions strictly between the two."""
+        return (self._retry_cursor, END) if self._ingest_dry else (self._ingest_cursor, RETRY_LANE)
+
+    def extend(self, items: list[Item], asked: int, after: int) -> None:
+        """Take what was read after position ``after``; fewer than asked means that the lane is dry."""
+        self._ready.extend(Work(item) for item in items)
+        if after >= RETRY_LANE - 1:
+            if items:
+                self._retry_cursor = items[-1].position
+            self._retry_dry = len(items) < asked
+        else:
+            if items:
+                self._ingest_cursor = items[-1].position
+            self._ingest_dry = len(items) < asked
+
+    def ingested(self) -> None:
+        """More rows came in: the first lane is worth another look."""
+        self._ingest_dry = False
+
+    def retried(self) -> None:
+        """Failed items were put back: the second lane is worth another look."""
+        self._retry_dry = False
+
+    def wait(self, work: Work, until: float) -> None:
+        """Put an item aside until ``until``. It gives up its slot."""
+        self._ticket += 1
+        heapq.heappush(self._waiting, (until, self._ticket, work))
+
+    def next_due(self) -> float | None:
+        """When the first waiting item is due."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def pop(self, now: float, *, fresh: bool) -> Work | None:
+        """The next item to send: one that is due again, else (if ``fresh``) a new one."""
+        if self._waiting and self._waiting[0][0] <= now:
+            return heapq.heappop(self._waiting)[2]
+        if fresh and self._ready:
+            return self._ready.popleft()
+        return None

@@ -1,0 +1,123 @@
+"""Opens an input by its name: which format it is, or why it is none."""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from batchdeck.errors import InputError
+from batchdeck.inputs.csv import Csv
+from batchdeck.inputs.jsonl import Jsonl, parse_object
+from batchdeck.inputs.lines import read_lines
+from batchdeck.inputs.records import Records
+from batchdeck.inputs.source import FileSource, Source
+from batchdeck.inputs.stdin import StreamSource
+from batchdeck.inputs.text import Text
+
+FORMATS = ("jsonl", "csv", "text")
+_SUFFIXES = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
+    **dict.fromkeys((".csv", ".tsv", ".tab"), "csv"),
+    ".txt": "text",
+}
+_NOT_TEXT = {
+    b"\x1f\x8b": ("compressed (gzip)", "gunzip"),
+    b"\x28\xb5\x2f\xfd": ("compressed (zstd)", "unzstd"),
+    b"BZh": ("compressed (bzip2)", "bunzip2"),
+    b"\xfd7zXZ\x00": ("compressed (xz)", "unxz"),
+    b"PK\x03\x04": ("a zip archive or a spreadsheet", ""),
+    b"PAR1": ("a Parquet file", ""),
+    b"SQLite format 3\x00": ("a SQLite database", ""),
+    b"\xff\xfe": ("UTF-16", "iconv -f UTF-16 -t UTF-8"),
+    b"\xfe\xff": ("UTF-16", "iconv -f UTF-16 -t UTF-8"),
+}
+_COLUMN = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
+
+
+def open_input(path: str | Path, format: str | None = None, *, stdin: BinaryIO | None = None) -> Records:
+    """The input at ``path``; ``-`` is standard input.
+
+    format: one of ``FORMATS``, or None to go by the suffix, and where that says nothing, by the first lines.
+    Raises ``InputError`` when nothing can be read there, saying what to do about it.
+    """
+    name = str(path)
+    if format is not None and format not in FORMATS:
+        raise InputError(f"there is no input format '{format}'; there are {', '.join(FORMATS)}")
+    source = StreamSource(stdin or sys.stdin.buffer) if name == "-" else _open_path(Path(path), name)
+    suffix = "" if name == "-" else Path(path).suffix.lower()
+    first, second = _first_lines(source)
+    _check_text(source.name, first)
+    format = format or _SUFFIXES.get(suffix) or _sniff(first, second)
+    if format == "jsonl":
+        _check_lines(source.name, first, second, suffix)
+    rows = _reader(source, format, suffix)
+    if rows.is_empty():
+        raise InputError(f"{source.name}: there is no prompt in it")
+    return rows
+
+
+def _open_path(path: Path, name: str) -> Source:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: cannot be read ({error})") from error
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{name} is a folder; name a file of prompts in it")
+    if stat.S_ISREG(mode):
+        return FileSource(path, name)
+    try:
+        return StreamSource(open(path, "rb"), name)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def _first_lines(source: Source) -> tuple[bytes, bytes]:
+    """The first two lines of a hundred that are not blank, to tell the format by; empty where there is none."""
+    with source.peek() as stream:
+        lines = [line.content or b"" for line in islice(read_lines(stream, 0, 0), 100)]
+    if not lines:
+        raise InputError(f"{source.name} is empty")
+    first, second, *_ = (*(line for line in lines if line.strip()), b"", b"")
+    return first, second
+
+
+def _check_text(name: str, first: bytes) -> None:
+    for magic, (what, mend) in _NOT_TEXT.items():
+        if first.startswith(magic):
+            way = f"'{mend} < {name} | batchdeck run - …' reads it" if mend else "export it as JSONL or CSV"
+            raise InputError(f"{name} is {what}, not text; {way}")
+
+
+def _check_lines(name: str, first: bytes, second: bytes, suffix: str) -> None:
+    """Refuse one JSON document over many lines, which would make every line of it a bad one."""
+    start = first.strip()
+    if start == b"[" or (start.startswith(b"[") and (suffix == ".json" or not second)):
+        raise InputError(f"{name} is one JSON array; make it a line an item: jq -c '.[]' {name} > prompts.jsonl")
+    if start in (b"{", b"[{"):
+        raise InputError(f"{name} is one JSON document over many lines; make it JSONL: jq -c . {name} > prompts.jsonl")
+
+
+def _sniff(first: bytes, second: bytes) -> str:
+    """The format that two lines look like. CSV only when the first can hardly be a prompt: names, and no blanks."""
+    start = first.strip()
+    if start.startswith((b'{"', b"[{")) or start in (b"{", b"[") or isinstance(parse_object(start), dict):
+        return "jsonl"
+    for delimiter in (b",", b"\t", b";"):
+        cells = [cell.strip(b'"').decode(errors="replace") for cell in start.split(delimiter)]
+        if len(cells) > 1 and all(map(_COLUMN.fullmatch, cells)) and second.count(delimiter) >= len(cells) - 1:
+            return "csv"
+    return "text"
+
+
+def _reader(source: Source, format: str, suffix: str) -> Records:
+    if format == "jsonl":
+        return Jsonl(source)
+    if format == "csv":
+        return Csv(source, "\t" if suffix in (".tsv", ".tab") else None)
+    return Text(source)

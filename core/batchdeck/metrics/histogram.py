@@ -1,0 +1,49 @@
+"""Percentiles from fixed logarithmic buckets: constant memory, mergeable, relative error at most 1 %.
+
+Bucket ``i`` holds values in ``(γ^(i-1), γ^i]`` with γ = 1.02, as in DDSketch (Masson, Rim, Lee, VLDB 2019).
+"""
+
+from __future__ import annotations
+
+import math
+
+from batchdeck.model import Percentiles
+
+GAMMA = 1.02
+_LOG = math.log(GAMMA)
+
+
+class Histogram:
+    """Counts of positive values, in seconds."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, int] = {}
+        self.total = 0
+
+    def add(self, value: float) -> None:
+        """Count one value; what is not positive counts as a microsecond."""
+        key = math.ceil(math.log(max(value, 1e-6)) / _LOG)
+        self._buckets[key] = self._buckets.get(key, 0) + 1
+        self.total += 1
+
+    def merge(self, other: Histogram) -> None:
+        for key, count in other._buckets.items():
+            self._buckets[key] = self._buckets.get(key, 0) + count
+        self.total += other.total
+
+    def quantile(self, q: float) -> float:
+        """The value below which a share ``q`` of all values lies. Raises ``ValueError`` when there are none."""
+        if not self.total:
+            raise ValueError("no values")
+        rank = q * (self.total - 1)
+        seen = 0
+        for key in sorted(self._buckets):
+            seen += self._buckets[key]
+            if seen > rank:
+                return 2 * GAMMA**key / (1 + GAMMA)
+        raise AssertionError("the counts do not add up")
+
+    def percentiles(self) -> Percentiles | None:
+        if not self.total:
+            return None
+        return Percentiles(p50=self.quantile(0.5), p95=self.quantile(0.95), p99=self.quantile(0.99))

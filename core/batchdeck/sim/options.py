@@ -1,0 +1,110 @@
+"""What a simulated provider is like: given on the command line, kept in a run's ``managed`` options, changed live."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from batchdeck.errors import UsageError
+
+FAULTS = {
+    "500": "status 500",
+    "503": "status 503",
+    "400": "status 400",
+    "401": "status 401, as for a refused key",
+    "quota": "status 429 'insufficient_quota': the account is out of money",
+    "hang": "nothing is sent until the client goes",
+    "stall": "the answer begins, then nothing more is sent until the client goes",
+    "reset": "the connection is reset in the middle of the answer",
+    "truncate": "the answer ends early: a stream without its end mark, a body shorter than its Content-Length",
+    "garbage": "status 200 and a body that does not parse",
+}
+"""Every fault by name, in the order in which they are drawn."""
+
+
+class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of a simulated provider. Raises ``UsageError`` for a value out of range."""
+
+    seed: int = 0
+    latency_ms: float | None = None
+    """The whole response takes exactly this long; None: drawn from the two below."""
+    ttft_ms: float = 300.0
+    """Median of the time to first token (lognormal)."""
+    token_rate: float = 60.0
+    """Median of tokens a second within one answer (lognormal)."""
+    answer_tokens: float = 40.0
+    """Median length of an answer (lognormal)."""
+    rpm: float | None = None
+    """Requests a minute that the account may send; None: any number."""
+    tpm: float | None = None
+    """Tokens a minute, prompt and answer together."""
+    burst: float = 0.1
+    """How much of a minute's quota may be used at once; it refills continuously."""
+    faults: dict[str, float] = {}
+    """Share of requests that end in each fault, by its name in ``FAULTS``."""
+    require_key: str | None = None
+    """Name of the environment variable with the key that clients must send; the key itself is never kept."""
+    hold: bool = False
+    """An answer sends its first words, then waits until it is released."""
+    echo: bool = False
+    """Answer with the whole prompt instead of a few of its words."""
+
+    def __post_init__(self) -> None:
+        _check("latency_ms", self.latency_ms, least=0)
+        _check("ttft_ms", self.ttft_ms, least=0)
+        _check("token_rate", self.token_rate, above=0)
+        _check("answer_tokens", self.answer_tokens, least=1)
+        _check("rpm", self.rpm, above=0)
+        _check("tpm", self.tpm, above=0)
+        _check("burst", self.burst, above=0, most=1)
+        for name, rate in self.faults.items():
+            if name not in FAULTS:
+                raise UsageError(f"unknown fault '{name}'; there are {', '.join(FAULTS)}")
+            _check(f"the rate of fault {name}", rate, least=0, most=1)
+        if sum(self.faults.values()) > 1 + 1e-9:
+            raise UsageError(f"the fault rates add up to {sum(self.faults.values()):g}, more than 1")
+
+
+def _check(
+    name: str, value: float | None, least: float | None = None, above: float | None = None, most: float | None = None
+) -> None:
+    if value is None:
+        return
+    if (
+        not math.isfinite(value)
+        or (least is not None and value < least)
+        or (above is not None and value <= above)
+        or (most is not None and value > most)
+    ):
+        low = f"at least {least:g}" if least is not None else f"above {above:g}"
+        high = f" and at most {most:g}" if most is not None else ""
+        raise UsageError(f"{name} is {value:g}; it must be {low}{high}")
+
+
+def build(given: dict[str, Any], base: SimOptions | None = None) -> SimOptions:
+    """Options from JSON or command-line values laid over ``base``. Raises ``UsageError``."""
+    known = {} if base is None else msgspec.structs.asdict(base)
+    try:
+        return msgspec.convert({**known, **given}, SimOptions)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"simulator options: {error}") from error
+
+
+def parse_faults(given: tuple[str, ...]) -> dict[str, float]:
+    """``("500=0.1", "hang=0.01")`` as a dict. Raises ``UsageError``."""
+    faults: dict[str, float] = {}
+    for text in given:
+        name, mark, rate = text.partition("=")
+        try:
+            value = float(rate)
+        except ValueError:
+            mark = ""
+            value = 0.0
+        if not mark:
+            raise UsageError(f"--fault {text}: write it as NAME=RATE with a rate from 0 to 1, e.g. --fault 500=0.05")
+        if name in faults:
+            raise UsageError(f"--fault {name} is given twice")
+        faults[name] = value
+    return faults

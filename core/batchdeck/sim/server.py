@@ -1,0 +1,226 @@
+"""The simulated provider as a real HTTP server, on loopback only.
+
+- ``POST /v1/chat/completions``: streamed (SSE) and not, as OpenAI's chat API
+- ``GET /v1/models``, ``GET /v1/models/NAME``
+- ``GET /sim/stats``: what was served (``tally.Tally``), with ``connections`` (accepted so far), ``open_connections``
+  and ``holding`` (answers that wait to be released)
+- ``POST /sim/release``: let held answers go on; ``{"count": n}``: only the n oldest. → ``{"released", "holding"}``
+- ``POST /sim/options``: change some options while it runs; answers all of them
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from batchdeck.errors import UsageError
+from batchdeck.sim import wire
+from batchdeck.sim.model import Plan, Refusal, SimModel
+from batchdeck.sim.options import SimOptions, build
+from batchdeck.sim.playback import Aim, Holds, play
+from batchdeck.sim.tally import Tally, Visit
+
+HOST = "127.0.0.1"
+COMPLETIONS = "/v1/chat/completions"
+_BACKLOG = 4096
+"""Connections not yet accepted: a client that opens 1,000 at once must not be made to wait for a second SYN."""
+_LARGEST_BODY = 256 * 1024 * 1024
+_FAREWELL = 0.05
+"""Seconds that open responses get when the server stops."""
+
+
+class SimServer:
+    """``async with SimServer(options) as sim:`` serves in the running loop until left.
+
+    key: what clients must send; by default the value of the environment variable that ``options.require_key`` names.
+    port 0: any free one. Raises ``UsageError`` when the port is taken or the variable is empty.
+    """
+
+    def __init__(self, options: SimOptions | None = None, *, port: int = 0, key: str | None = None) -> None:
+        options = options or SimOptions()
+        if key is None and options.require_key is not None:
+            key = os.environ.get(options.require_key)
+            if not key:
+                raise UsageError(f"the environment variable {options.require_key} holds no key; set it first")
+        self.model = SimModel(options, key=key)
+        self.tally = Tally()
+        self.holds = Holds()
+        self._aim = Aim()
+        self.port = port
+        self._http: _Http | None = None
+        self._listener: asyncio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<SimServer port={self.port} {self.tally!r} holding={len(self.holds)}>"
+
+    @property
+    def root_url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its base URL; it includes ``/v1``."""
+        return f"{self.root_url}/v1"
+
+    def stats(self) -> dict[str, Any]:
+        """What ``GET /sim/stats`` answers."""
+        http = self._http
+        return {
+            **self.tally.stats(),
+            "holding": len(self.holds),
+            "connections": http.accepted if http else 0,
+            "open_connections": len(http.connections) if http else 0,
+        }
+
+    async def __aenter__(self) -> SimServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.model.configure(self.model.options, loop.time())
+        self._http = _Http(self._dispatch)
+        try:
+            self._listener = await loop.create_server(self._http, HOST, self.port, backlog=_BACKLOG)
+        except (OSError, OverflowError) as error:
+            raise UsageError(f"port {self.port} cannot be used ({error}); choose another with --port") from error
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and end what is open."""
+        if self._listener is not None and self._http is not None:
+            self._listener.close()
+            self._http.pre_shutdown()
+            await self._http.shutdown(_FAREWELL)
+            self._listener = None
+
+    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST" and request.path == COMPLETIONS:
+            return await self._complete(request)
+        routes: dict[tuple[str, str], Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
+            ("GET", "/v1/models"): self._models,
+            ("GET", "/sim/stats"): self._stats,
+            ("POST", "/sim/release"): self._release,
+            ("POST", "/sim/options"): self._options,
+        }
+        handler = routes.get((request.method, request.path))
+        if handler is not None:
+            return await handler(request)
+        if request.method == "GET" and request.path.startswith("/v1/models/"):
+            return _json(wire.model_body(request.path.removeprefix("/v1/models/")))
+        unknown = Refusal(
+            f"Unknown request URL: {request.method} {request.path}.", "invalid_request_error", "unknown_url"
+        )
+        return _json(wire.error_body(unknown), 404)
+
+    async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
+        arrived = asyncio.get_running_loop().time()
+        visit = self.tally.enter()
+        try:
+            plan = self.model.receive(await request.read(), arrived, request.headers.get("Authorization"))
+            return await self._perform(request, plan, visit, arrived)
+        finally:
+            visit.leave()
+
+    async def _perform(self, request: web.BaseRequest, plan: Plan, visit: Visit, arrived: float) -> web.StreamResponse:
+        script = wire.script(plan)
+        response = web.StreamResponse(status=script.status, headers=script.headers)
+        response.content_length = script.length
+        holds = self.holds if self.model.options.hold else None
+        with contextlib.suppress(ConnectionError):  # the client has gone: ``leave`` counts it
+            async for chunk, is_last in play(script, arrived, holds, self._aim):
+                if not response.prepared:
+                    visit.begin(script.status)
+                    await response.prepare(request)
+                if is_last and script.ending == "complete":
+                    visit.end(plan)
+                    await response.write_eof(chunk)
+                else:
+                    await response.write(chunk)
+            await self._break_off(request, plan, script, visit)
+        return response
+
+    async def _break_off(self, request: web.BaseRequest, plan: Plan, script: wire.Script, visit: Visit) -> None:
+        """End a response as no server should."""
+        transport = request.transport
+        if script.ending == "silence":
+            visit.fall_silent(plan.fault or "hang")
+            await asyncio.get_running_loop().create_future()
+        elif script.ending == "close" and transport is not None:
+            visit.end(plan)
+            transport.close()
+        elif script.ending == "reset" and transport is not None:
+            visit.end(plan)
+            # Lingering for zero seconds makes the kernel send RST instead of an orderly end.
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+
+    async def _models(self, request: web.BaseRequest) -> web.Response:
+        return _json(wire.models_body())
+
+    async def _stats(self, request: web.BaseRequest) -> web.Response:
+        return _json(msgspec.json.encode(self.stats()))
+
+    async def _release(self, request: web.BaseRequest) -> web.Response:
+        try:
+            count = msgspec.json.decode(await request.read() or b"{}", type=_Release).count
+        except msgspec.DecodeError as error:
+            return _json(wire.error_body(Refusal(str(error), "invalid_request_error")), 400)
+        released = self.holds.release(count)
+        return _json(msgspec.json.encode({"released": released, "holding": len(self.holds)}))
+
+    async def _options(self, request: web.BaseRequest) -> web.Response:
+        try:
+            given = msgspec.json.decode(await request.read(), type=dict[str, Any])
+            options = build(given, self.model.options)
+        except (msgspec.DecodeError, UsageError) as error:
+            return _json(wire.error_body(Refusal(str(error), "invalid_request_error")), 400)
+        self.model.configure(options, asyncio.get_running_loop().time())
+        return _json(msgspec.json.encode(options))
+
+
+class _Release(msgspec.Struct, forbid_unknown_fields=True):
+    count: int | None = None
+
+
+class _Http(web.Server):
+    """aiohttp's server without router and middleware; a handler is cancelled when its client goes."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(handler, request_factory=self._request, handler_cancellation=True, access_log=None)
+        self.accepted = 0
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        self.accepted += 1
+        super().connection_made(handler, transport)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=_LARGEST_BODY)
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json")

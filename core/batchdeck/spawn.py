@@ -1,0 +1,82 @@
+"""The launcher's side of an engine process: start it by exec in a session of its own, wait until it answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from batchdeck import config as places
+from batchdeck.errors import BatchdeckError, UsageError
+from batchdeck.model import Launch, Ready
+
+READY_SECONDS = 120.0
+LOG_TAIL = 5
+
+
+def spawn(launch: Launch, *, stdin: bool = False) -> Ready:
+    """Start an engine process for a run and wait until it answers.
+
+    stdin: hand this process's standard input on, because it is the run's input. Raises ``BatchdeckError`` with what
+    the engine said when it could not start.
+    """
+    run = Path(launch.path)
+    launch_read, launch_write = os.pipe()
+    ready_read, ready_write = os.pipe()
+    fd = os.open(places.log_path(run), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "batchdeck", "_engine", str(launch_read), str(ready_write)],
+            stdin=None if stdin else subprocess.DEVNULL,
+            stdout=fd,
+            stderr=fd,
+            pass_fds=(launch_read, ready_write),
+            start_new_session=True,
+        )
+    finally:
+        for used in (fd, launch_read, ready_write):
+            os.close(used)
+    with os.fdopen(launch_write, "wb") as pipe, contextlib.suppress(BrokenPipeError):
+        pipe.write(msgspec.json.encode(launch))
+    ready = _read_ready(ready_read)
+    if ready is None:
+        process.wait()
+        raise BatchdeckError(f"the engine did not start: {' / '.join(log_tail(run)) or 'it said nothing'}")
+    if not ready.ok:
+        process.wait()
+        error = UsageError(ready.error) if ready.exit_code == UsageError.exit_code else BatchdeckError(ready.error)
+        error.exit_code = ready.exit_code
+        raise error
+    return ready
+
+
+def _read_ready(fd: int) -> Ready | None:
+    """The engine's one line, None when it ended without one."""
+    content = b""
+    with os.fdopen(fd, "rb", buffering=0) as pipe:
+        while not content.endswith(b"\n"):
+            if not select.select([pipe], [], [], READY_SECONDS)[0]:
+                raise BatchdeckError(f"the engine did not answer within {READY_SECONDS:.0f} s")
+            piece = pipe.read(65536)
+            if not piece:
+                break
+            content += piece
+    try:
+        return msgspec.json.decode(content, type=Ready)
+    except msgspec.DecodeError:
+        return None
+
+
+def log_tail(run: Path, lines: int = LOG_TAIL) -> list[str]:
+    """The last lines of a run's engine log."""
+    path = places.log_path(run)
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        return file.read().decode("utf-8", "replace").splitlines()[-lines:]

@@ -1,0 +1,394 @@
+"""The run file as its one writer sees it: synchronous, on one connection, used from one thread.
+
+Every method but ``open``, ``create`` and ``checkpoint`` runs inside the transaction that ``begin`` opened; the caller
+commits a whole group at once. Counters are kept here and written with the rows they count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlite_utils import Database
+
+from batchdeck.errors import StoreError, UsageError
+from batchdeck.inputs.base import SourceState
+from batchdeck.model import Counts, ErrorClass, IngestRow, Item, RunConfig, Sample, Settlement
+from batchdeck.store.migrations import migrate
+from batchdeck.store.reader import APPLICATION_ID
+
+RETRY_LANE = 1 << 40
+"""Positions from here on belong to retried items: their order is that of the retries, behind everything ingested."""
+CHECKPOINT_BYTES = 64 << 20
+KEPT_HEADERS = (
+    "retry-after",
+    "retry-after-ms",
+    "x-request-id",
+    "request-id",
+    "cf-ray",
+    "server",
+    "openai-processing-ms",
+)
+
+_INSERT_ATTEMPT = (
+    "INSERT INTO attempts (id, idx, variant, revision, number, request_hash, outcome, status, error_type, error, text,"
+    " finish_reason, model, tokens_in, tokens_out, tokens_cached, cost, started_at, ttft, itl, seconds, sends, headers,"
+    " codec, raw) VALUES (" + ",".join("?" * 25) + ")"
+)
+_SETTLE_ITEM = (
+    "UPDATE items SET state = ?, result_attempt = ?, seq = ? WHERE idx = ? AND variant = ? AND state = 'queued'"
+)
+
+
+class RunFile:
+    """One open run file. ``open`` and ``create`` raise ``StoreError``; later ``sqlite3`` errors go to the writer."""
+
+    def __init__(self, path: Path, conn: sqlite3.Connection) -> None:
+        self.path = path
+        self.db = Database(conn)
+        self.conn = conn
+        self._values: dict[str, float] = {}
+        self._errors: dict[str, ErrorClass] = {}
+        self._touched: set[str] = set()
+        self._saved: tuple[dict[str, float], dict[str, ErrorClass], int, int, int, int] | None = None
+        self._wal_limit = CHECKPOINT_BYTES
+        self.seq = 0
+        self._attempt = 0
+        self._position = RETRY_LANE
+        self._event = 0
+
+    @classmethod
+    def create(cls, path: Path, run: str, config: RunConfig, fingerprint: str, size: int | None, now: float) -> RunFile:
+        """A new run file, 0600. Raises ``UsageError`` when the path exists already."""
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            raise UsageError(f"{path} exists already; 'batchdeck resume {path}' goes on with it") from None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be made: {error.strerror}") from error
+        file = cls._connect(path)
+        file.begin()
+        file.conn.execute(
+            "INSERT INTO run (id, run, created_at, updated_at, config, intent) VALUES (1, ?, ?, ?, ?, 'run')",
+            (run, now, now, msgspec.json.encode(config).decode()),
+        )
+        file.conn.execute("INSERT INTO source (id, fingerprint, size) VALUES (1, ?, ?)", (fingerprint, size))
+        file.commit()
+        return file
+
+    @classmethod
+    def open(cls, path: Path) -> RunFile:
+        """Open an existing run file and bring its schema up to date."""
+        if not path.is_file():
+            raise UsageError(f"{path}: no such run file")
+        file = cls._connect(path)
+        if file.conn.execute("SELECT count(*) FROM run").fetchone()[0] == 0:
+            file.close()
+            raise StoreError(f"{path}: the run file was cut short before the run began; delete it and launch again")
+        return file
+
+    @classmethod
+    def _connect(cls, path: Path) -> RunFile:
+        try:
+            conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            conn.execute("PRAGMA busy_timeout = 5000")
+            file = cls(path, conn)
+            if conn.execute("PRAGMA page_count").fetchone()[0] and not _is_run(conn):
+                conn.close()
+                raise StoreError(f"{path}: this SQLite file is not a batchdeck run")
+            conn.execute("PRAGMA journal_mode = WAL")
+            conn.execute("PRAGMA synchronous = FULL")
+            conn.execute("PRAGMA wal_autocheckpoint = 0")
+            if sys.platform == "darwin":
+                conn.execute("PRAGMA fullfsync = 1")
+            migrate(file.db)
+            file._load()
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: {error}") from error
+        return file
+
+    def _load(self) -> None:
+        self._values = dict(self.conn.execute("SELECT name, value FROM counters"))
+        columns = ", ".join(ErrorClass.__struct_fields__)
+        for row in self.conn.execute(f"SELECT {columns} FROM errors"):
+            error = ErrorClass(**dict(zip(ErrorClass.__struct_fields__, row, strict=True)))
+            self._errors[error.error_type] = error
+        self.seq = self._number("SELECT max(seq) FROM items WHERE seq > 0")
+        self._attempt = self._number("SELECT max(id) FROM attempts")
+        self._event = self._number("SELECT max(id) FROM events")
+        self._position = max(RETRY_LANE, self._number("SELECT max(position) FROM items WHERE state = 'queued'") + 1)
+
+    def _number(self, query: str) -> int:
+        return int(self.conn.execute(query).fetchone()[0] or 0)
+
+    # -- transactions
+
+    def begin(self) -> None:
+        self.conn.execute("BEGIN IMMEDIATE")
+        self._saved = (
+            dict(self._values), dict(self._errors), self.seq, self._attempt, self._position, self._event
+        )  # fmt: skip
+
+    def commit(self) -> None:
+        """Write the counters that changed and commit. After an error call ``rollback``."""
+        if self._touched:
+            self.conn.executemany(
+                "INSERT OR REPLACE INTO counters (name, value) VALUES (?, ?)",
+                [(name, self._values[name]) for name in sorted(self._touched)],
+            )
+        self.conn.execute("COMMIT")
+        self._touched.clear()
+        self._saved = None
+
+    def rollback(self) -> None:
+        """Undo everything since ``begin``, in memory as well."""
+        if self.conn.in_transaction:
+            self.conn.execute("ROLLBACK")
+        if self._saved is not None:
+            self._values, self._errors, self.seq, self._attempt, self._position, self._event = self._saved
+        self._touched.clear()
+        self._saved = None
+
+    def checkpoint(self, *, final: bool = False) -> None:
+        """Fold the WAL back once it is large (or at the end). A reader in the way only postpones it."""
+        wal = self.path.with_name(self.path.name + "-wal")
+        size = wal.stat().st_size if wal.exists() else 0
+        if not final and size < self._wal_limit:
+            return
+        self.conn.execute("PRAGMA busy_timeout = 0")
+        busy = self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        self.conn.execute("PRAGMA busy_timeout = 5000")
+        self._wal_limit = size + CHECKPOINT_BYTES if busy else CHECKPOINT_BYTES
+
+    def close(self) -> None:
+        self.db.close()
+
+    # -- reading
+
+    def counts(self) -> Counts:
+        """The kept counters, the uncommitted changes of this transaction among them."""
+        return msgspec.convert(
+            {name: self._values.get(name, 0) for name in Counts.__struct_fields__}, Counts, strict=False
+        )
+
+    def errors(self) -> tuple[ErrorClass, ...]:
+        """Errors by class, the most frequent first."""
+        return tuple(sorted(self._errors.values(), key=lambda error: -(error.attempts + error.items)))
+
+    def run(self) -> tuple[str, RunConfig]:
+        run, config = self.conn.execute("SELECT run, config FROM run").fetchone()
+        return run, msgspec.json.decode(config, type=RunConfig)
+
+    def source(self) -> tuple[SourceState, bool]:
+        """From where ingest goes on, and whether it is complete."""
+        row = self.conn.execute(
+            "SELECT byte_offset, line, next_index, fingerprint, ingest_complete FROM source"
+        ).fetchone()
+        return SourceState(offset=row[0], line=row[1], index=row[2], fingerprint=row[3]), bool(row[4])
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the first good input row."""
+        row = self.conn.execute("SELECT data FROM inputs WHERE error IS NULL ORDER BY idx LIMIT 1").fetchone()
+        return tuple(msgspec.json.decode(row[0], type=dict[str, Any])) if row else ()
+
+    def samples(self) -> int:
+        return self._number("SELECT count(*) FROM samples")
+
+    def pull(self, after: int, before: int, limit: int) -> list[Item]:
+        """The next queued items with ``after < position < before``, in order of position."""
+        rows = self.conn.execute(
+            "SELECT i.idx, i.variant, i.position, i.revision, n.data,"
+            " (SELECT count(*) FROM attempts a WHERE a.idx = i.idx AND a.variant = i.variant), n.custom_id"
+            " FROM items i INDEXED BY items_queue JOIN inputs n ON n.idx = i.idx"
+            " WHERE i.state = 'queued' AND i.position > ? AND i.position < ? ORDER BY i.position LIMIT ?",
+            (after, before, limit),
+        ).fetchall()
+        return [Item(**dict(zip(Item.__struct_fields__, row, strict=True))) for row in rows]
+
+    def settled_after(self, seq: int, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """Results of commits after ``seq``, and the commit they reach up to; whole commits, at least ``limit`` rows."""
+        last = self.conn.execute(
+            "SELECT seq FROM items WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?", (seq, limit - 1)
+        ).fetchone()
+        upto = last[0] if last else self.seq
+        cursor = self.conn.execute(
+            'SELECT r.* FROM items i JOIN results r ON r."index" = i.idx'
+            " WHERE i.seq > ? AND i.seq <= ? AND i.state != 'queued' ORDER BY i.seq, i.idx",
+            (seq, upto),
+        )
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()], upto
+
+    # -- writing
+
+    def ingest(self, rows: Sequence[IngestRow], state: SourceState, complete: bool) -> None:
+        """Add rows together with the place in the input that they reach up to."""
+        bad = [row for row in rows if row.error is not None]
+        if rows:
+            self.conn.executemany(
+                "INSERT INTO inputs (idx, line, custom_id, label, data, error) VALUES (?, ?, ?, ?, ?, ?)",
+                [(row.index, row.line, row.custom_id, row.label, row.data, row.error) for row in rows],
+            )
+            if bad:
+                self.seq += 1
+            self.conn.executemany(
+                "INSERT INTO items (idx, position, state, seq) VALUES (?, ?, ?, ?)",
+                [
+                    (row.index, row.index, "failed" if row.error else "queued", self.seq if row.error else 0)
+                    for row in rows
+                ],
+            )
+        for row in bad:
+            self._error("bad_input", row.error or "", row.index, items=1)
+        self._add("items", len(rows))
+        self._add("failed", len(bad))
+        self._add("bad_lines", len(bad))
+        self.conn.execute(
+            "UPDATE source SET byte_offset = ?, line = ?, next_index = ?, fingerprint = ?, ingest_complete = ?",
+            (state.offset, state.line, state.index, state.fingerprint, int(complete)),
+        )
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write attempts to the ledger and the outcomes they decided, and count them."""
+        self.seq += 1
+        attempts: list[tuple[Any, ...]] = []
+        outcomes: list[tuple[Any, ...]] = []
+        for settlement in settlements:
+            self._attempt += 1
+            attempts.append(self._attempt_row(settlement))
+            order = settlement.settled.order
+            if settlement.outcome is not None:
+                outcomes.append((settlement.outcome, self._attempt, self.seq, order.idx, order.variant))
+                self._add(settlement.outcome, 1)
+            self._count(settlement)
+        self.conn.executemany(_INSERT_ATTEMPT, attempts)
+        self.conn.executemany(_SETTLE_ITEM, outcomes)
+
+    def _attempt_row(self, settlement: Settlement) -> tuple[Any, ...]:
+        settled = settlement.settled
+        order, failure, answer, timings = settled.order, settled.failure, settled.answer, settled.timings
+        headers = {
+            name: value for name, value in settled.headers if name in KEPT_HEADERS or name.startswith("x-ratelimit-")
+        }
+        return (
+            self._attempt, order.idx, order.variant, order.revision, order.number,
+            hashlib.blake2b(order.body, digest_size=12).hexdigest(),
+            failure.outcome if failure else "ok", settled.status,
+            failure.error_type if failure else None, failure.message if failure else None,
+            storable(answer.text) if answer else "", answer.finish_reason if answer else None,
+            answer.model if answer else None, answer.tokens_in if answer else None,
+            answer.tokens_out if answer else None, answer.tokens_cached if answer else None, settled.cost,
+            timings.started_at, timings.ttft, timings.itl, timings.seconds, settled.sends,
+            msgspec.json.encode(headers).decode(), "zlib", zlib.compress(settled.raw, 1),
+        )  # fmt: skip
+
+    def _count(self, settlement: Settlement) -> None:
+        settled = settlement.settled
+        answer, failure = settled.answer, settled.failure
+        self._add("attempts", 1)
+        self._add("sends", settled.sends)
+        if answer is not None:
+            self._add("tokens_in", answer.tokens_in or 0)
+            self._add("tokens_out", answer.tokens_out or 0)
+            self._add("tokens_cached", answer.tokens_cached or 0)
+        if settled.cost is not None:
+            self._add("cost", settled.cost)
+        elif failure is None:
+            self._add("unpriced", 1)
+        if failure is not None:
+            if failure.outcome == "rate_limited":
+                self._add("rate_limit_hits", 1)
+            elif failure.outcome == "transient" and settlement.outcome is None:
+                self._add("retries", 1)
+            items = 1 if settlement.outcome == "failed" else 0
+            self._error(failure.error_type, failure.message, settled.order.idx, attempts=1, items=items)
+
+    def retry(self, idx: Sequence[int] | None, after: int, limit: int) -> tuple[int, int]:
+        """Put up to ``limit`` failed items with ``idx > after`` behind the queue: (how many, the last one's idx).
+
+        Bad input lines stay failed: there is nothing to send. Call again from the last idx until it says 0.
+        """
+        chosen = "" if idx is None else f" AND i.idx IN ({','.join(str(int(one)) for one in idx)})"
+        rows = self.conn.execute(
+            "SELECT i.idx, i.variant, a.error_type FROM items i JOIN attempts a ON a.id = i.result_attempt"
+            f" WHERE i.state = 'failed' AND i.idx > ?{chosen} ORDER BY i.idx LIMIT ?",
+            (after, limit),
+        ).fetchall()
+        if not rows:
+            return 0, after
+        self.seq += 1
+        first = self._position
+        self._position += len(rows)
+        self.conn.executemany(
+            "UPDATE items SET state = 'queued', position = ?, revision = revision + 1, result_attempt = NULL, seq = ?"
+            " WHERE idx = ? AND variant = ?",
+            [(first + n, self.seq, row[0], row[1]) for n, row in enumerate(rows)],
+        )
+        self._add("failed", -len(rows))
+        for row in rows:
+            self._error(row[2] or "unknown", None, row[0], items=-1)
+        return len(rows), rows[-1][0]
+
+    def sample(self, sample: Sample) -> None:
+        values = [getattr(sample, name) for name in Sample.__struct_fields__]
+        self.conn.execute(
+            f"INSERT OR REPLACE INTO samples ({', '.join(Sample.__struct_fields__)})"
+            f" VALUES ({','.join('?' * len(values))})",
+            values,
+        )
+        self._add("seconds", sample.dt)
+        self.conn.execute("UPDATE run SET updated_at = ?", (sample.at,))
+
+    def event(self, t: float, at: float, kind: str, detail: str, value: float | None) -> None:
+        self._event += 1
+        self.conn.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (self._event, t, at, kind, detail, value))
+
+    def intend(self, intent: str) -> None:
+        """What a person wants of this run: ``run`` ``pause`` ``drain`` ``cancel``. Clears the ending."""
+        self.conn.execute("UPDATE run SET intent = ?, ending = NULL, message = ''", (intent,))
+
+    def end(self, ending: str, message: str, now: float) -> None:
+        self.conn.execute("UPDATE run SET ending = ?, message = ?, updated_at = ?", (ending, storable(message), now))
+
+    def configure(self, config: RunConfig) -> None:
+        self.conn.execute("UPDATE run SET config = ?", (msgspec.json.encode(config).decode(),))
+
+    def _add(self, name: str, amount: float) -> None:
+        if amount:
+            self._values[name] = self._values.get(name, 0) + amount
+            self._touched.add(name)
+
+    def _error(self, error_type: str, example: str | None, idx: int, *, attempts: int = 0, items: int = 0) -> None:
+        """Count an error of a class; the first example of a class stays."""
+        known = self._errors.get(error_type)
+        if known is None:
+            known = ErrorClass(
+                error_type=error_type, attempts=0, items=0, example=storable(example or "")[:500], example_idx=idx
+            )
+        changed = msgspec.structs.replace(known, attempts=known.attempts + attempts, items=max(0, known.items + items))
+        self._errors[error_type] = changed
+        self.conn.execute(
+            "INSERT OR REPLACE INTO errors (error_type, attempts, items, example, example_idx) VALUES (?, ?, ?, ?, ?)",
+            (error_type, changed.attempts, changed.items, changed.example, changed.example_idx),
+        )
+
+
+def storable(text: str) -> str:
+    """Text that SQLite takes: lone surrogates (a broken \\ud83d in JSON) cannot be encoded as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _is_run(conn: sqlite3.Connection) -> bool:
+    found = conn.execute("PRAGMA application_id").fetchone()[0]
+    return bool(found == APPLICATION_ID)

@@ -1,0 +1,82 @@
+"""``python -m batchdeck_tui [RUN_FILE] [--no-color] [--home DIR]``: the console; the command line execs this module."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchdeck import lock
+from batchdeck.errors import EXIT_USAGE, BatchdeckError
+from batchdeck.store.reader import RunReader
+
+if TYPE_CHECKING:
+    from batchdeck_tui.app import BatchdeckApp
+
+FAREWELL = 3
+"""Seconds that leaving may take after a signal: a terminal that is gone takes no more bytes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the console; returns the exit code. Leaving it is no failure, whatever the run does."""
+    options = _parse(arguments)
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        print(
+            "batchdeck: the console needs a terminal; without one use 'batchdeck run --headless' or 'batchdeck show'",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+    if options.home is not None:
+        os.environ["BATCHDECK_HOME"] = options.home
+    if options.no_color:
+        os.environ["NO_COLOR"] = "1"  # Textual reads it when the app is made
+    if options.run is not None:
+        try:
+            RunReader(options.run).close()
+        except BatchdeckError as error:
+            print(f"batchdeck: {error}", file=sys.stderr)
+            return EXIT_USAGE
+    from batchdeck_tui.app import BatchdeckApp
+
+    app = BatchdeckApp(options.run)
+    asyncio.run(_show(app))
+    if app.watched is not None and lock.probe(app.watched) is not None:
+        print(f"The run goes on. Come back with: batchdeck watch {_name(app.watched)}")
+    return app.return_code or 0
+
+
+async def _show(app: BatchdeckApp) -> None:
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        signal.alarm(FAREWELL)
+        app.exit()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, leave)
+    await app.run_async()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m batchdeck_tui", description="The console of batchdeck.")
+    parser.add_argument("run", nargs="?", type=Path, metavar="RUN_FILE", help="open this run; without: the list")
+    parser.add_argument("--no-color", action="store_true", help="shapes and weights only")
+    parser.add_argument("--home", metavar="DIR", help="where runs are kept, as BATCHDECK_HOME")
+    return parser.parse_args(arguments)
+
+
+def _name(run: Path) -> str:
+    """What 'batchdeck watch' takes: the run's name, or its path when it lies elsewhere."""
+    from batchdeck.config import runs_folder
+
+    path = Path(os.path.realpath(run))
+    return path.stem if path.parent == Path(os.path.realpath(runs_folder())) else str(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

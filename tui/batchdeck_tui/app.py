@@ -1,0 +1,86 @@
+"""The console as an app. It only opens the door: theme, global commands, first screen."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from batchdeck.model import Reply, Wall
+from batchdeck_tui.commands import bindings, palette
+from batchdeck_tui.screens.help import HelpScreen
+from batchdeck_tui.screens.run import RunScreen
+from batchdeck_tui.screens.runs import RunsScreen
+from batchdeck_tui.theme import DARK
+
+
+class BatchdeckApp(App[None]):
+    """The console. ``run``: a run file to open first; the list of runs lies below it."""
+
+    TITLE = "batchdeck"
+    CSS_PATH: ClassVar[list[str | PurePath] | None] = [
+        f"styles/{name}.tcss" for name in ("app", "runs", "run", "launch", "dialogs")
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-huge")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012
+    NOTIFICATION_TIMEOUT = 4.0
+
+    def __init__(self, run: Path | None = None, wall: Wall = time.time) -> None:  # noqa: TID251  the console's own clock
+        super().__init__()
+        self.wall = wall
+        self._first = run
+        self.watched: Path | None = run
+        """The run that was open last."""
+
+    def get_default_screen(self) -> Screen[Any]:
+        return RunsScreen()
+
+    def on_mount(self) -> None:
+        self.register_theme(DARK)
+        self.theme = DARK.name
+        # After ^Z and fg the terminal is empty, and Textual believes that nothing changed.
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
+        if self._first is not None:
+            self.push_screen(RunScreen(self._first))
+
+    def on_ready(self) -> None:
+        self.call_after_refresh(_freeze)
+
+    def say(self, reply: Reply) -> None:
+        """Show what a command did; the newest word takes the place of the one before."""
+        self.clear_notifications()
+        if reply.ok:
+            self.notify(reply.message, markup=False)
+        else:
+            self.notify(reply.message, severity="error", timeout=8, markup=False)
+
+    def open_run(self, path: Path) -> None:
+        self.push_screen(RunScreen(path))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        yield from palette(screen)
+        for command in super().get_system_commands(screen):
+            if command.title not in ("Keys", "Quit"):
+                yield command
+
+    def action_help(self) -> None:
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(getattr(self.screen, "SCOPE", "app")))
+
+    def action_help_quit(self) -> None:
+        """Ctrl+C: many press it to leave, and it must not end a run."""
+        self.clear_notifications()
+        self.notify("q leaves the console; runs go on. In a run, x cancels it.", markup=False)
+
+
+def _freeze() -> None:
+    """Take what was built so far out of the garbage collector's sight: a full collection stops the paint for 15 ms."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,220 @@
+"""The only module that talks to a run: follows its engine while one lives, and its file when none does."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from textual.message import Message
+
+from batchdeck import lock
+from batchdeck.config import log_path
+from batchdeck.control.client import ControlClient
+from batchdeck.errors import BatchdeckError, EngineGone, StoreError
+from batchdeck.model import Command, Detail, ItemState, Reply, Snapshot
+from batchdeck_tui.commandline import call
+from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
+from batchdeck_tui.reading import Reading
+
+FASTEST, SLOWEST = 0.1, 0.25
+"""Seconds between two snapshots that are handed on."""
+SLOW_PAINT = 0.05
+PROBE = 1.0
+"""Seconds between two looks whether an engine has come (back)."""
+LOG_LINES = 5
+LOG_BYTES = 8192
+
+
+class RunBridge:
+    """One run, followed. ``post`` gets the messages; call everything from the event loop's own thread."""
+
+    def __init__(self, path: Path, post: Callable[[Message], object]) -> None:
+        self.path = path
+        self._post = post
+        self._client: ControlClient | None = None
+        self._file = Reading(path)
+        self._search = Reading(path)
+        self._interval = FASTEST
+        self._snapshot: Snapshot | None = None
+        self._ticked = asyncio.Event()
+        self._sampled = asyncio.Event()
+        self._settled: tuple[int, int] | None = None
+        self._last_t = -1.0
+        self._last_event = 0
+        self._visible: Sequence[int] = ()
+        self._opened: int | None = None
+        self._census = False
+
+    def __repr__(self) -> str:
+        how = "engine" if self._client else "file"
+        return f"<RunBridge {self.path.name} from its {how}, every {self._interval:.2f} s>"
+
+    async def watch(self) -> None:
+        """Follow the run until cancelled."""
+        try:
+            await self._tell_file()
+            told = True
+            while True:
+                info = await asyncio.to_thread(lock.probe, self.path)
+                if info is not None and info.endpoint and await self._follow(info.endpoint):
+                    told = False
+                    continue
+                if info is not None or not told:
+                    # Held by an engine that is not heard here (it starts, it ends, or is on another host): its file
+                    # still tells how far it is.
+                    await self._tell_file()
+                    told = info is None
+                await asyncio.sleep(PROBE)
+        finally:
+            await self._file.close()
+            await self._search.close()
+
+    def look(self, visible: Sequence[int], opened: int | None, census: bool) -> None:
+        """What the screen shows: its rows in view, the row in the detail pane, and whether it lists all in flight."""
+        self._visible, self._opened, self._census = visible, opened, census
+
+    def painted(self, seconds: float) -> None:
+        """How long the last paint took: a slow terminal gets fewer snapshots."""
+        if seconds > SLOW_PAINT:
+            self._interval = min(SLOWEST, self._interval * 2)
+        elif seconds < SLOW_PAINT / 2:
+            self._interval = FASTEST
+
+    async def send(self, command: Command) -> Reply:
+        """A command to the live engine, and its answer; never raises for an engine that is gone."""
+        if self._client is None:
+            return Reply(ok=False, message="no engine is working on this run; R resumes it")
+        try:
+            return await self._client.command(command)
+        except EngineGone as error:
+            return Reply(ok=False, message=str(error))
+
+    async def resume(self, *, retry_failed: bool = False) -> Reply:
+        """Start an engine on this run again, as the command line does it."""
+        arguments = ["resume", str(self.path), "--detach", "--json"]
+        try:
+            await call([*arguments, "--retry-failed"] if retry_failed else arguments)
+        except BatchdeckError as error:
+            return Reply(ok=False, message=str(error))
+        return Reply(ok=True, message="Failed items are tried again" if retry_failed else "The run goes on")
+
+    async def detail(self, idx: int) -> Detail | None:
+        """All that the file knows of one item. Raises ``StoreError``."""
+        return await self._file.ask(lambda reader: reader.detail(idx))
+
+    async def select(self, state: ItemState | None, search: str | None) -> array[int]:
+        """Indices of the settled rows that match. Cancel it for a newer search. Raises ``StoreError``."""
+        kept = None if state == "in_flight" else state
+        return await self._search.ask(lambda reader: reader.select(kept, search or None))
+
+    async def _follow(self, endpoint: str) -> bool:
+        """Hand on what the engine says until it ends; False when it never said a word."""
+        self._snapshot = None
+        async with ControlClient(endpoint) as client, asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._follow_live(client)), group.create_task(self._follow_samples())]
+            self._client = client
+            try:
+                await self._follow_stream(client)
+            finally:
+                self._client = None
+                for task in beside:
+                    task.cancel()
+        self._post(LiveReady({}, None, [] if self._census else None))
+        return self._snapshot is not None
+
+    async def _follow_stream(self, client: ControlClient) -> None:
+        loop = asyncio.get_running_loop()
+        last = float("-inf")
+        skipped: Snapshot | None = None
+        try:
+            async for snapshot in client.stream():
+                # Three quarters: a snapshot that is a little early is not held back for a whole tick.
+                if loop.time() - last < self._interval * 0.75:
+                    skipped = snapshot
+                    continue
+                last, skipped = loop.time(), None
+                self._hand_on(snapshot)
+        except EngineGone:
+            # It vanished or said goodbye: the lock tells which, and the caller asks it.
+            pass
+        if skipped is not None:
+            self._hand_on(skipped)
+
+    def _hand_on(self, snapshot: Snapshot) -> None:
+        before, self._snapshot = self._snapshot, snapshot
+        self._post(SnapshotReady(snapshot))
+        self._tell_settled(snapshot.counts.items, snapshot.seq)
+        if before is None or before.samples != snapshot.samples:
+            self._sampled.set()
+        self._ticked.set()
+
+    async def _follow_samples(self) -> None:
+        while True:
+            await self._sampled.wait()
+            self._sampled.clear()
+            try:
+                await self._tell_samples()
+            except StoreError as error:
+                self._post(Unreadable(str(error)))
+
+    async def _follow_live(self, client: ControlClient) -> None:
+        """At each tick the rows in flight that somebody looks at; nothing is asked while none are."""
+        shown = False
+        while True:
+            await self._ticked.wait()
+            self._ticked.clear()
+            if not (self._snapshot and self._snapshot.in_flight) and not shown:
+                continue
+            try:
+                message = await self._ask_live(client)
+            except EngineGone:
+                continue  # the stream ends too, and decides
+            shown = bool(message.rows or message.opened or message.census)
+            self._post(message)
+
+    async def _ask_live(self, client: ControlClient) -> LiveReady:
+        opened = None
+        visible = tuple(self._visible)
+        rows = {row.idx: row for row in (await client.live(visible)).rows} if visible else {}
+        if self._opened is not None:
+            opened = next(iter((await client.live([self._opened], full=True)).rows), None)
+        census = sorted(row.idx for row in (await client.live()).rows) if self._census else None
+        return LiveReady(rows, opened, census)
+
+    async def _tell_file(self) -> None:
+        try:
+            meta, seq = await self._file.ask(lambda reader: (reader.meta(), reader.seq()))
+            log = await asyncio.to_thread(_log_tail, self.path) if meta.state in ("interrupted", "failed") else ""
+            self._post(MetaReady(meta, log))
+            self._tell_settled(meta.counts.items, seq)
+            await self._tell_samples()
+        except StoreError as error:
+            self._post(Unreadable(str(error)))
+
+    async def _tell_samples(self) -> None:
+        after, known = self._last_t, self._last_event
+        samples, events = await self._file.ask(lambda reader: (reader.samples(after), reader.events(known)))
+        if samples:
+            self._last_t = samples[-1].t
+        if events:
+            self._last_event = events[-1].id
+        if samples or events:
+            self._post(NewSamples(samples, events))
+
+    def _tell_settled(self, items: int, seq: int) -> None:
+        if self._settled != (items, seq):
+            self._settled = (items, seq)
+            self._post(RowsSettled(items))
+
+
+def _log_tail(run: Path) -> str:
+    """The last lines that the engine logged, or nothing."""
+    try:
+        with log_path(run).open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - LOG_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(line for line in lines[-LOG_LINES:] if line.strip())

@@ -1,0 +1,323 @@
+"""Every command of the console, declared once: keys, footer, palette and help screen are made from this table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.app import SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+Scope = Literal["app", "runs", "run", "launch"]
+TITLES: dict[Scope, str] = {"run": "In a run", "runs": "In the list of runs", "launch": "New run", "app": "Everywhere"}
+
+_CAP = Binding.Group("cap", compact=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """One thing that a person can have done.
+
+    ``keys``: as Textual binds them. ``shown``: how a person reads them. ``label``: in the footer, which leaves out
+    those with none. ``title`` and ``does``: in palette and help.
+    """
+
+    scope: Scope
+    keys: str
+    shown: str
+    action: str
+    title: str
+    does: str
+    label: str = ""
+    group: Binding.Group | None = None
+    palette: bool = True
+    priority: bool = False
+
+    def binding(self) -> Binding:
+        return Binding(
+            self.keys,
+            self.action,
+            self.label or self.title,
+            show=bool(self.label),
+            key_display=self.shown.split()[0],
+            tooltip=self.does,
+            group=self.group,
+            id=f"{self.scope}.{self.action}",
+            priority=self.priority,
+        )
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb(
+        scope="run",
+        keys="+,=",
+        shown="+ =",
+        action="concurrency(1)",
+        label="cap",
+        group=_CAP,
+        title="Concurrency +1",
+        does="one more request at a time",
+    ),
+    Verb(
+        scope="run",
+        keys="-",
+        shown="-",
+        action="concurrency(-1)",
+        label="cap",
+        group=_CAP,
+        title="Concurrency -1",
+        does="one fewer; never below one",
+    ),
+    Verb(
+        scope="run",
+        keys="]",
+        shown="]",
+        action="concurrency(10)",
+        title="Concurrency +10",
+        does="ten more requests at a time",
+    ),
+    Verb(
+        scope="run",
+        keys="[",
+        shown="[",
+        action="concurrency(-10)",
+        title="Concurrency -10",
+        does="ten fewer; never below one",
+    ),
+    Verb(
+        scope="run",
+        keys="space",
+        shown="␣ space",
+        action="pause",
+        label="pause",
+        title="Pause",
+        does="send nothing new; what is in flight ends",
+    ),
+    Verb(
+        scope="run",
+        keys="space",
+        shown="␣ space",
+        action="unpause",
+        label="go on",
+        title="Go on",
+        does="end the pause",
+    ),
+    Verb(
+        scope="run",
+        keys="d",
+        shown="d",
+        action="drain",
+        label="drain",
+        title="Drain",
+        does="end what is in flight, then stop; R goes on later",
+    ),
+    Verb(
+        scope="run",
+        keys="x",
+        shown="x",
+        action="cancel",
+        label="cancel",
+        title="Cancel",
+        does="stop now and drop what is in flight (asks first)",
+    ),
+    Verb(
+        scope="run",
+        keys="R",
+        shown="R",
+        action="resume",
+        label="resume",
+        title="Resume",
+        does="go on with what is not done; nothing done is sent again",
+    ),
+    Verb(
+        scope="run",
+        keys="r",
+        shown="r",
+        action="retry",
+        label="retry",
+        title="Retry failed items",
+        does="queue every failed item again",
+    ),
+    Verb(
+        scope="run",
+        keys="enter",
+        shown="⏎",
+        action="open",
+        label="detail",
+        title="Detail of the row",
+        does="prompt, whole answer and every attempt; ↑ ↓ move along",
+    ),
+    Verb(
+        scope="run",
+        keys="/",
+        shown="/",
+        action="search",
+        label="find",
+        title="Search",
+        does="only rows whose prompt, answer, error or id contains the words",
+    ),
+    Verb(
+        scope="run",
+        keys="f",
+        shown="f",
+        action="filter",
+        label="filter",
+        title="Filter by state",
+        does="all, in flight, queued, done, failed; F goes the other way",
+    ),
+    Verb(
+        scope="run",
+        keys="F",
+        shown="F",
+        action="filter(-1)",
+        title="Filter by state, backwards",
+        does="failed, done, queued, in flight, all",
+    ),
+    Verb(
+        scope="run",
+        keys="c",
+        shown="c",
+        action="charts",
+        title="Charts on and off",
+        does="more room for the table",
+    ),
+    Verb(
+        scope="run",
+        keys="escape",
+        shown="esc",
+        action="back",
+        title="Back",
+        does="close the detail, clear search and filter, then go to the list of runs",
+    ),
+    Verb(
+        scope="run",
+        keys="q",
+        shown="q",
+        action="detach",
+        label="detach",
+        title="Detach",
+        does="back to the shell; the run goes on",
+    ),
+    Verb(
+        scope="runs",
+        keys="enter",
+        shown="⏎",
+        action="open",
+        label="open",
+        title="Open the run",
+        does="watch it, or look at its results",
+    ),
+    Verb(scope="runs", keys="n", shown="n", action="launch", label="new run", title="New run", does="launch a batch"),
+    Verb(
+        scope="runs",
+        keys="R",
+        shown="R",
+        action="resume",
+        label="resume",
+        title="Resume the run",
+        does="go on with what is not done, and watch it",
+    ),
+    Verb(
+        scope="runs",
+        keys="/",
+        shown="/",
+        action="search",
+        label="filter",
+        title="Filter the list",
+        does="only runs whose name, model, provider or state contains the words",
+    ),
+    Verb(
+        scope="runs",
+        keys="escape",
+        shown="esc",
+        action="back",
+        title="Show all runs",
+        does="clear the filter",
+    ),
+    Verb(scope="runs", keys="q", shown="q", action="quit", label="quit", title="Leave", does="runs go on without it"),
+    Verb(
+        scope="launch",
+        keys="ctrl+s",
+        shown="^s",
+        action="start",
+        label="start",
+        title="Start the run",
+        does="launch it and watch it",
+        priority=True,
+    ),
+    Verb(
+        scope="launch",
+        keys="tab",
+        shown="tab",
+        action="app.focus_next",
+        label="next field",
+        title="Next field",
+        does="shift+tab goes back, → takes the suggested path",
+        palette=False,
+    ),
+    Verb(
+        scope="launch",
+        keys="escape",
+        shown="esc",
+        action="back",
+        label="back",
+        title="Back to the list",
+        does="nothing is launched",
+    ),
+    Verb(
+        scope="app",
+        keys="?",
+        shown="?",
+        action="help",
+        label="help",
+        title="Help",
+        does="all keys, and what the columns and charts say",
+    ),
+    Verb(
+        scope="app",
+        keys="ctrl+p",
+        shown="^p",
+        action="command_palette",
+        title="Command palette",
+        does="every command by name; themes too",
+        palette=False,
+    ),
+    Verb(
+        scope="app",
+        keys="ctrl+z",
+        shown="^z",
+        action="suspend_process",
+        title="Suspend",
+        does="back to the shell; fg returns",
+        palette=False,
+    ),
+)
+
+
+def bindings(scope: Scope) -> list[BindingType]:
+    """The key bindings of one screen (or of the app)."""
+    return [verb.binding() for verb in VERBS if verb.scope == scope]
+
+
+def verbs(scope: Scope) -> list[Verb]:
+    return [verb for verb in VERBS if verb.scope == scope]
+
+
+def palette(screen: Screen[object]) -> Iterable[SystemCommand]:
+    """The commands that apply on this screen now, for the command palette."""
+    scope = getattr(screen, "SCOPE", None)
+    for verb in VERBS:
+        if not verb.palette or verb.scope not in (scope, "app"):
+            continue
+        node = screen.app if verb.scope == "app" else screen
+        name, _, rest = verb.action.partition("(")
+        # The same question that greys the footer: what does not apply is not offered.
+        if node.check_action(name, (rest,) if rest else ()) is not True:
+            continue
+
+        async def carry_out(action: str = verb.action, node: object = node) -> None:
+            await screen.app.run_action(action, default_namespace=node)  # type: ignore[arg-type]
+
+        yield SystemCommand(verb.title, f"{verb.does}  [{verb.shown}]", carry_out)

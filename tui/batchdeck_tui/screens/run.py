@@ -1,0 +1,334 @@
+"""The run screen: one run, live or ended, and the knobs beside its charts."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
+
+from batchdeck.errors import StoreError
+from batchdeck.inert import inert, inert_lines
+from batchdeck.model import Command, Reply, RunMeta, Snapshot
+from batchdeck_tui.bridge import RunBridge
+from batchdeck_tui.commands import Scope, bindings
+from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
+from batchdeck_tui.screens.confirm import ConfirmScreen
+from batchdeck_tui.screens.rowfilter import RowFilter
+from batchdeck_tui.widgets.charts import Charts
+from batchdeck_tui.widgets.detail import DetailPane
+from batchdeck_tui.widgets.errors import ErrorList
+from batchdeck_tui.widgets.progress import RunHeader
+from batchdeck_tui.widgets.results import ResultsTable
+from batchdeck_tui.widgets.rowsource import RowSource
+
+if TYPE_CHECKING:
+    from batchdeck_tui.app import BatchdeckApp
+
+WORKING = ("starting", "running", "paused", "draining")
+SELECT_AGAIN = 1.0
+"""Seconds between two searches while rows settle under a filter."""
+
+
+class RunScreen(Screen[None]):
+    """One run. Draws from the bridge's messages alone."""
+
+    SCOPE: ClassVar[Scope] = "run"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("run")
+    AUTO_FOCUS = "#table"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.bridge = RunBridge(path, self.post_message)
+        self._now: Snapshot | RunMeta | None = None
+        self._filter = RowFilter()
+        self._found: array[int] | None = None
+        self._stale = False
+        self._opened: int | None = None
+        self._opened_settled = False
+        self._cap = 0
+        self._knobs: tuple[bool | None, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield RunHeader(id="header")
+        with Horizontal(id="body"):
+            with Vertical(id="main"):
+                yield Static(id="filtered", markup=False)
+                yield ResultsTable(id="table")
+                yield DetailPane(id="detail")
+            with Vertical(id="side"):
+                yield Charts(id="charts")
+                yield ErrorList(id="errors")
+                yield Static(id="log", markup=False)
+        yield Input(id="search", placeholder="search prompts, answers, errors, ids", compact=True)
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.door.watched = self.path
+        try:
+            self.table.attach(RowSource(self.path))
+        except StoreError as error:
+            self.door.say(Reply(ok=False, message=str(error)))
+            self.dismiss()
+            return
+        self.run_worker(self.bridge.watch(), group="bridge", exit_on_error=True)
+        self.set_interval(SELECT_AGAIN, self._select_again)
+
+    @property
+    def door(self) -> BatchdeckApp:
+        return cast("BatchdeckApp", self.app)
+
+    @property
+    def table(self) -> ResultsTable:
+        return self.query_one("#table", ResultsTable)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an engine answers."""
+        return isinstance(self._now, Snapshot)
+
+    # What the bridge says
+
+    def on_snapshot_ready(self, message: SnapshotReady) -> None:
+        begun = asyncio.get_running_loop().time()
+        self._cap = message.snapshot.concurrency
+        self._show(message.snapshot)
+        self.bridge.look(self.table.visible_indices(), self._opened, self._filter.is_live)
+        self.call_after_refresh(self._painted, begun)
+
+    def on_meta_ready(self, message: MetaReady) -> None:
+        self._cap = message.meta.config.concurrency
+        self._show(message.meta, message.log)
+        self.table.set_live({})
+
+    def on_rows_settled(self, message: RowsSettled) -> None:
+        self.table.settled(message.items)
+        self._stale = True
+        if self._opened is not None and not self._opened_settled:
+            self._load_detail(self._opened)
+
+    def on_new_samples(self, message: NewSamples) -> None:
+        self.query_one(Charts).extend(message.samples, message.events)
+
+    def on_live_ready(self, message: LiveReady) -> None:
+        self.table.set_live(dict(message.rows))
+        if self._opened is not None and (message.opened is None or message.opened.idx == self._opened):
+            self.query_one(DetailPane).stream(message.opened)
+        if message.census is not None and self._filter.is_live:
+            self._list(self._filtered_live(message.census))
+
+    def on_unreadable(self, message: Unreadable) -> None:
+        self.door.say(Reply(ok=False, message=inert(message.error)))
+
+    def _show(self, now: Snapshot | RunMeta, log: str = "") -> None:
+        self._now = now
+        self.query_one(RunHeader).show(now)
+        self.query_one(ErrorList).show(now.errors)
+        self.set_class(bool(now.errors), "-errors")
+        self.set_class(bool(log), "-log")
+        if log:
+            self.query_one("#log", Static).update(Content(inert_lines(log)))
+        knobs = tuple(self.check_action(name, ()) for name in _DEPENDENT)
+        if knobs != self._knobs:
+            self._knobs = knobs
+            self.refresh_bindings()
+
+    def _painted(self, begun: float) -> None:
+        self.bridge.painted(asyncio.get_running_loop().time() - begun)
+
+    # The rows that are listed
+
+    def action_filter(self, step: int = 1) -> None:
+        self._narrow(self._filter.turned(step))
+
+    def action_search(self) -> None:
+        search = self.query_one("#search", Input)
+        self.add_class("-searching")
+        search.value = self._filter.words
+        search.focus()
+
+    @on(Input.Submitted, "#search")
+    def _search(self, message: Input.Submitted) -> None:
+        self.remove_class("-searching")
+        self.table.focus()
+        self._narrow(replace(self._filter, words=message.value.strip()))
+
+    def _narrow(self, wanted: RowFilter) -> None:
+        self._filter, self._found = wanted, None
+        self.set_class(bool(wanted), "-filtered")
+        self.workers.cancel_group(self, "select")
+        if wanted.asks_file:
+            self.query_one("#filtered", Static).update(Content(f"{wanted}  …"))
+            self._select(wanted)
+        elif wanted.is_live:
+            self._list(array("q"))
+        else:
+            self.table.select_ids(None)
+        if self.is_live:
+            self.bridge.look(self.table.visible_indices(), self._opened, wanted.is_live)
+
+    @work(exclusive=True, group="select")
+    async def _select(self, wanted: RowFilter) -> None:
+        try:
+            found = await self.bridge.select(wanted.state, wanted.words)
+        except StoreError as error:
+            self.door.say(Reply(ok=False, message=str(error)))
+            return
+        self._found = found
+        self._list(array("q") if wanted.is_live and not self.is_live else found)
+
+    def _select_again(self) -> None:
+        """Rows settled under a filter: look again, but never interrupt a look for that."""
+        busy = any(worker.group == "select" and worker.is_running for worker in self.workers)
+        if self._stale and self._filter.asks_file and not busy:
+            self._stale = False
+            self._select(self._filter)
+
+    def _filtered_live(self, census: Sequence[int]) -> array[int]:
+        if not self._filter.words:
+            return array("q", census)
+        found = set(self._found or ())
+        return array("q", (idx for idx in census if idx in found))
+
+    def _list(self, found: array[int]) -> None:
+        self.table.select_ids(found)
+        count = f"{len(found):,} row{'' if len(found) == 1 else 's'}".replace(",", "\u202f")
+        self.query_one("#filtered", Static).update(
+            Content.assemble((inert(str(self._filter)), "$warning"), (f"  {count}   esc shows all", "$text-muted"))
+        )
+
+    # The detail pane
+
+    def action_open(self) -> None:
+        idx = self.table.cursor_idx
+        if idx is not None:
+            self._open(idx)
+
+    @on(ResultsTable.Opened)
+    def _row_opened(self, message: ResultsTable.Opened) -> None:
+        self._open(message.idx)
+
+    @on(ResultsTable.Highlighted)
+    def _row_highlighted(self, message: ResultsTable.Highlighted) -> None:
+        if self._opened is not None and message.idx is not None and message.idx != self._opened:
+            self._open(message.idx)
+
+    def _open(self, idx: int) -> None:
+        self._opened, self._opened_settled = idx, False
+        self.add_class("-detail")
+        self._load_detail(idx)
+
+    @work(exclusive=True, group="detail")
+    async def _load_detail(self, idx: int) -> None:
+        try:
+            detail = await self.bridge.detail(idx)
+        except StoreError as error:
+            self.door.say(Reply(ok=False, message=str(error)))
+            return
+        if idx == self._opened:
+            self._opened_settled = detail is not None and detail.state == "done"
+            self.query_one(DetailPane).show(detail)
+
+    def action_back(self) -> None:
+        if self.has_class("-searching"):
+            self.remove_class("-searching")
+            self.table.focus()
+        elif self._opened is not None:
+            self._opened = None
+            self.remove_class("-detail")
+            self.query_one(DetailPane).show(None)
+            self.table.focus()
+        elif self._filter:
+            self._narrow(RowFilter())
+        else:
+            self.dismiss()
+
+    def action_charts(self) -> None:
+        self.toggle_class("-no-charts")
+
+    # The knobs
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Which commands apply to the run as it is now."""
+        now = self._now
+        if action not in _DEPENDENT:
+            return True
+        if now is None:
+            return False
+        working = self.is_live and now.state in WORKING
+        if action == "resume":
+            return not working and now.state != "done"
+        if action == "retry":
+            return now.counts.failed > 0
+        if action == "unpause":
+            return working and now.state == "paused"
+        if action == "pause":
+            return working and now.state != "paused"
+        if action == "drain":
+            return working and now.state != "draining"
+        return working
+
+    async def action_concurrency(self, by: int) -> None:
+        if self._cap + by >= 1:
+            self._cap += by
+            self._send(Command(name="concurrency", by=by))
+        elif self._cap > 1:
+            self._cap = 1
+            self._send(Command(name="concurrency", value=1))
+        else:
+            self.door.say(Reply(ok=True, message="The cap is 1, the least there is; space pauses"))
+
+    def action_pause(self) -> None:
+        self._send(Command(name="pause"))
+
+    def action_unpause(self) -> None:
+        self._send(Command(name="resume"))
+
+    def action_drain(self) -> None:
+        self._send(Command(name="drain"))
+
+    @work
+    async def action_cancel(self) -> None:
+        in_flight = self._now.in_flight if isinstance(self._now, Snapshot) else 0
+        question = f"Cancel the run? {in_flight} in flight are dropped; they may be billed. R goes on later."
+        if await self.app.push_screen_wait(ConfirmScreen(question, yes="Cancel the run", no="Let it run")):
+            self._send(Command(name="cancel"))
+
+    def action_retry(self) -> None:
+        if self.is_live:
+            self._send(Command(name="retry"))
+        else:
+            self._start(retry_failed=True)
+
+    def action_resume(self) -> None:
+        if not self.is_live:
+            self._start()
+        else:
+            self._send(Command(name="resume"))
+
+    def action_detach(self) -> None:
+        self.app.exit()
+
+    @work(group="command")
+    async def _send(self, command: Command) -> None:
+        self.door.say(await self.bridge.send(command))
+
+    @work(exclusive=True, group="start")
+    async def _start(self, retry_failed: bool = False) -> None:
+        self.door.say(Reply(ok=True, message="Starting the engine …"))
+        self.door.say(await self.bridge.resume(retry_failed=retry_failed))
+
+
+_DEPENDENT = ("concurrency", "pause", "unpause", "drain", "cancel", "retry", "resume")
+"""Actions that apply only in some states."""

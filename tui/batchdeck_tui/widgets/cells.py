@@ -1,0 +1,70 @@
+"""Hostile text in terminal cells: as wide as it says, in every terminal.
+
+Terminals disagree about how wide joined emoji, variation selectors and skin tones are, and one that disagrees shifts
+the rest of its line. Those characters are left out: a family is shown as the people it is made of.
+"""
+
+from __future__ import annotations
+
+import re
+
+from batchdeck.inert import inert, inert_lines
+from rich.cells import cell_len, set_cell_size, split_graphemes
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+ELLIPSIS = "…"
+_UNSURE = re.compile("[\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]")
+_FILLERS = re.compile("[\u00ad\u115f\u1160\u3164\uffa0]")
+
+
+def one_line(text: str) -> str:
+    """Text for one cell of a table: inert, line breaks shown as ⏎."""
+    return _certain(inert(text))
+
+
+def many_lines(text: str) -> str:
+    """Text for a pane: inert, line breaks stay."""
+    return _certain(inert_lines(text))
+
+
+def _certain(text: str) -> str:
+    if text.isascii():
+        return text
+    return _FILLERS.sub("\ufffd", _UNSURE.sub("", text))
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Exactly ``width`` cells: padded, or cut with an ellipsis. ``text`` is inert already."""
+    if width <= 0:
+        return ""
+    size = cell_len(text)
+    if size > width:
+        return set_cell_size(set_cell_size(text, width - 1) + ELLIPSIS, width)
+    pad = " " * (width - size)
+    return pad + text if right else text + pad
+
+
+def fit_tail(text: str, width: int) -> str:
+    """Exactly ``width`` cells showing the end of the text, for one that grows."""
+    if width <= 0:
+        return ""
+    # a grapheme has at least one code point, and few have more than four
+    text = text[-4 * width :]
+    excess = cell_len(text) - width
+    if excess <= 0:
+        return fit(text, width)
+    spans, _ = split_graphemes(text)
+    cut = 0
+    for _, end, size in spans:
+        excess -= size
+        cut = end
+        if excess < 0:
+            break
+    return fit(ELLIPSIS + text[cut:], width)
+
+
+def strip(parts: list[tuple[str, Style]], width: int, base: Style) -> Strip:
+    """A line of exactly ``width`` cells out of inert texts with their styles."""
+    return Strip([Segment(text, style) for text, style in parts if text]).adjust_cell_length(width, base)

@@ -1,0 +1,107 @@
+"""What the charts draw: points by time, in bounded memory, with no peak ever lost."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from batchdeck.model import Event, Sample
+
+Point = tuple[float, float]
+"""(seconds since the run began, value)"""
+
+KEPT = 3_600
+"""Points of one series kept as they came: an hour of samples. Older ones are thinned."""
+KEPT_MARKS = 500
+
+
+class Series:
+    """Points in order of time; beyond ``KEPT`` the older half is thinned to the least and the greatest of each four."""
+
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+
+    def append(self, point: Point) -> None:
+        self.points.append(point)
+        if len(self.points) > KEPT:
+            half = len(self.points) // 2
+            self.points[:half] = thin(self.points[:half], 4)
+
+
+def thin(points: Sequence[Point], group: int) -> list[Point]:
+    """The least and the greatest of each ``group`` consecutive points, in order of time."""
+    kept: list[Point] = []
+    for start in range(0, len(points), group):
+        few = points[start : start + group]
+        low, high = min(few, key=_value), max(few, key=_value)
+        kept.extend(sorted({low, high}))
+    return kept
+
+
+def by_column(points: Sequence[Point], first: float, last: float, columns: int) -> list[Point]:
+    """At most two points for each of ``columns`` equal spans of time, the least and the greatest in it, and the last."""
+    span = (last - first) / columns if last > first and columns > 0 else 0.0
+    if not span or len(points) <= 2 * columns:
+        return list(points)
+    kept: list[Point] = []
+    start, column = 0, 0
+    for place, (t, _) in enumerate(points):
+        here = min(columns - 1, int((t - first) / span))
+        if here != column:
+            kept.extend(thin(points[start:place], place - start) if place > start else ())
+            start, column = place, here
+    kept.extend(thin(points[start:], len(points) - start))
+    # a flat curve still reaches to its end
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+
+
+def _value(point: Point) -> float:
+    return point[1]
+
+
+@dataclass
+class History:
+    """The samples of one run as series, and the marks of its changes of concurrency."""
+
+    series: dict[str, Series] = field(
+        default_factory=lambda: {name: Series() for name in ("throughput", "in_flight", "cap", "queue", "hits")}
+    )
+    marks: list[Point] = field(default_factory=list)
+    last: Sample | None = None
+    began: float = 0.0
+    """When the first sample's interval began."""
+    hits: int = 0
+    """Rate-limit hits in all."""
+
+    def since(self, name: str, first: float) -> list[Point]:
+        """The points of a series from ``first`` on."""
+        points = self.series[name].points
+        return points[bisect_left(points, (first, float("-inf"))) :]
+
+    def extend(self, samples: Sequence[Sample], events: Sequence[Event]) -> bool:
+        """New samples and events in order of time; those seen already are left out. True: there was something new."""
+        before = (self.last, len(self.marks))
+        for sample in samples:
+            if self.last is not None and sample.t <= self.last.t:
+                continue
+            if self.last is None:
+                self.began = max(0.0, sample.t - sample.dt)
+            self.last = sample
+            self.hits += sample.rate_limit_hits
+            settled = sample.done + sample.failed
+            values = {
+                "throughput": settled / sample.dt if sample.dt > 0 else 0.0,
+                "in_flight": sample.in_flight,
+                "cap": float(sample.concurrency),
+                "queue": float(sample.queued),
+                "hits": float(sample.rate_limit_hits),
+            }
+            for name, value in values.items():
+                self.series[name].append((sample.t, value))
+        for event in events:
+            if event.kind == "concurrency" and event.value is not None and (event.t, event.value) not in self.marks:
+                self.marks.append((event.t, event.value))
+        changed = (self.last, len(self.marks)) != before
+        del self.marks[:-KEPT_MARKS]
+        return changed

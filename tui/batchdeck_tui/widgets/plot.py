@@ -1,0 +1,173 @@
+"""One chart as lines of inked text: curves drawn by plotext in braille, then filled, marked and labelled here.
+
+plotext has one global figure, so curves are built one after another, each from an empty figure. Its own fill costs ten
+times what a curve does, so the space under a curve is filled in the finished cells.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import plotext
+
+from batchdeck_tui.format import clock, short
+from batchdeck_tui.widgets.history import Point, by_column
+
+Run = tuple[str, str]
+"""A piece of a line: text, and the name of its ink: a curve's, the same with ``-fill`` below it, ``axis``, ``mark``."""
+
+Cells = list[list[tuple[str, str]]]
+"""Rows of (character, ink); every character is one cell wide."""
+
+_SGR = re.compile(r"\x1b\[[0-9;]*m")
+_BRAILLE = 0x2800
+_LEFT, _RIGHT = (0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80)
+"""The dots of a braille cell from top to bottom."""
+_BLANK = (" ", "axis")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """points in order of time; ``fill`` down to zero; ``stems``: a bar at each point instead of a line."""
+
+    ink: str
+    points: Sequence[Point]
+    fill: bool = False
+    stems: bool = False
+
+
+def draw(
+    curves: Sequence[Curve],
+    marks: Sequence[Point],
+    span: tuple[float, float],
+    width: int,
+    height: int,
+    *,
+    floor: float = 1.0,
+) -> list[list[Run]]:
+    """A chart of ``width`` × ``height`` cells over a span of seconds, its y axis from 0.
+
+    floor: the least top of the y axis. Later curves lie over earlier ones; marks are vertical lines captioned with
+    their value where there is room.
+    """
+    first, last = span[0], max(span[1], span[0] + 1.0)
+    # a little room above the highest value, for captions
+    top = ceiling(max([floor, *(1.08 * value for curve in curves for _, value in curve.points)]))
+    ticks = _ticks(top, height)
+    margin = max(len(label) for label in ticks.values()) + 1
+    columns, rows = width - margin, height - 1
+    if columns < 2 or rows < 1:
+        return []
+    cells: Cells = [[_BLANK] * columns for _ in range(rows)]
+    for curve in curves:
+        _lay_curve(cells, curve, (first, last), top)
+    _lay_marks(cells, marks, first, last)
+    lines: list[list[Run]] = []
+    for number, row in enumerate(cells):
+        label = ticks.get(number, "").rjust(margin - 1) + " "
+        lines.append([(label, "axis"), *_runs(row)])
+    return [*lines, [(" " * margin + _time_axis(first, last, columns), "axis")]]
+
+
+def ceiling(value: float) -> float:
+    """The next round number, a small multiple of a power of ten."""
+    if not math.isfinite(value) or value <= 0:
+        return 1.0
+    scale = 10.0 ** math.floor(math.log10(value))
+    for step in (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10):
+        if value <= step * scale * 1.0001:
+            return step * scale
+    return 10 * scale
+
+
+def _ticks(top: float, height: int) -> dict[int, str]:
+    """Labels of the y axis by row, from the top."""
+    rows = height - 1
+    labels = {0: short(top).replace(".0", ""), rows - 1: "0"}
+    if rows >= 6:
+        labels[rows // 2] = short(top / 2).replace(".0", "")
+    return labels
+
+
+def _lay_curve(cells: Cells, curve: Curve, span: tuple[float, float], top: float) -> None:
+    rows, columns = len(cells), len(cells[0])
+    points: Sequence[Point] = by_column(curve.points, *span, columns)
+    if curve.stems:
+        points = [point for point in points if point[1] > 0]
+    if not points:
+        return
+    figure = plotext
+    figure.clear_figure()
+    figure.theme("clear")
+    figure.limit_size(False, False)
+    figure.plotsize(columns, rows)
+    figure.xaxes(False, False)
+    figure.yaxes(False, False)
+    figure.xfrequency(0)
+    figure.yfrequency(0)
+    figure.xlim(*span)
+    figure.ylim(0, top)
+    (figure.scatter if curve.stems else figure.plot)(
+        [t for t, _ in points], [value for _, value in points], marker="braille"
+    )
+    drawn = [[ord(char) for char in line] for line in _SGR.sub("", figure.build()).split("\n")[:rows]]
+    if curve.fill or curve.stems:
+        _fill(drawn)
+    crest = [True] * columns
+    for row, line in enumerate(drawn):
+        for column, code in enumerate(line[:columns]):
+            if code > _BRAILLE:
+                bright = crest[column] or not curve.fill
+                cells[row][column] = (chr(code), curve.ink if bright else f"{curve.ink}-fill")
+                crest[column] = False
+
+
+def _fill(drawn: list[list[int]]) -> None:
+    """Set every dot below the highest one of its column."""
+    for column in range(min(len(line) for line in drawn)):
+        left = right = False
+        for line in drawn:
+            code = line[column]
+            dots = code - _BRAILLE if code >= _BRAILLE else 0
+            for left_dot, right_dot in zip(_LEFT, _RIGHT, strict=True):
+                left, right = left or bool(dots & left_dot), right or bool(dots & right_dot)
+                dots |= (left_dot if left else 0) | (right_dot if right else 0)
+            if dots:
+                line[column] = _BRAILLE + dots
+
+
+def _lay_marks(cells: Cells, marks: Sequence[Point], first: float, last: float) -> None:
+    """Vertical lines over the curves, from right to left so that the newest gets its caption."""
+    columns = len(cells[0])
+    free = columns
+    for t, value in reversed(marks):
+        if not first <= t <= last:
+            continue
+        column = round((t - first) / (last - first) * (columns - 1))
+        for row in cells:
+            row[column] = ("│", "mark")
+        caption = f"→ {short(value)} "
+        if column + 1 + len(caption) <= free:
+            cells[0][column + 1 : column + 1 + len(caption)] = [(char, "mark") for char in caption]
+        free = column
+
+
+def _runs(row: list[tuple[str, str]]) -> list[Run]:
+    return [("".join(char for char, _ in run), ink) for ink, run in groupby(row, key=lambda cell: cell[1])]
+
+
+def _time_axis(first: float, last: float, columns: int) -> str:
+    """Elapsed times below the chart, as many as stand well apart."""
+    line = [" "] * columns
+    labels = 5 if columns >= 70 else 3 if columns >= 24 else 2
+    for number in range(labels):
+        share = number / (labels - 1)
+        label = clock(first + (last - first) * share)
+        start = min(max(0, round(share * (columns - 1)) - len(label) // 2), columns - len(label))
+        if start >= 0:
+            line[start : start + len(label)] = label
+    return "".join(line)

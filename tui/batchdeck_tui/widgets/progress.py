@@ -1,0 +1,215 @@
+"""The head of a run's screen: state, progress, pace, what it waits for, and what it has cost so far."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from batchdeck.model import Percentiles, RunMeta, Snapshot
+from batchdeck_tui.format import UNKNOWN, clock, count, duration, percent, rate, short, spent
+from batchdeck_tui.theme import STATES
+from batchdeck_tui.widgets.cells import fit, one_line, strip
+
+Part = tuple[str, str]
+"""Text and the name of its style."""
+Line = tuple[Part, ...]
+
+ONE_LINE = 150
+"""From this width on all figures stand in one line, below it in two."""
+_TALKATIVE = ("paused", "drained", "cancelled", "stopped", "interrupted", "failed")
+"""States whose message gets a line of its own when the first has no room: nothing jumps, as they last."""
+
+
+def lines(view: Snapshot | RunMeta, width: int) -> list[Line]:
+    """The head for ``width`` cells, each line at most as wide."""
+    first, unsaid = _first(view, width)
+    flow, model = _flow(view), _model(view)
+    figures = [flow + model] if width >= ONE_LINE else [flow, model]
+    return [first, _bar(view, width), *(_packed(some, width) for some in figures), *unsaid]
+
+
+def _first(view: Snapshot | RunMeta, width: int) -> tuple[Line, list[Line]]:
+    glyph, colour = STATES[view.state]
+    state, name = f"{glyph} {view.state}", one_line(view.run)
+    eta = view.eta if isinstance(view, Snapshot) else None
+    right = clock(view.counts.seconds) if view.counts.seconds else ""
+    if view.state in ("starting", "running", "draining"):
+        right += f"   ETA {duration(eta)}"
+    name = fit(name, min(cell_len(name), max(8, width - cell_len(state) - cell_len(right) - 4)))
+    notice = _notice(view)
+    room = width - cell_len(state) - cell_len(name) - cell_len(right) - 7
+    shown = fit(notice, min(cell_len(notice), room)) if room >= 12 else ""
+    gap = " " * max(1, width - cell_len(state) - 2 - cell_len(name) - 3 - cell_len(shown) - cell_len(right))
+    line = ((state, colour), ("  ", "text"), (name, "name"), ("   ", "text"), (shown, "notice"), (gap, "text"))
+    unsaid: list[Line] = []
+    if shown != notice and view.state in _TALKATIVE:
+        unsaid = [((fit(notice, min(cell_len(notice), width)), "notice"),)]
+        line = (*line[:4], ("", "notice"), (" " * (cell_len(shown) + len(gap)), "text"))
+    return (*line, (right, "label")), unsaid
+
+
+def _notice(view: Snapshot | RunMeta) -> str:
+    if isinstance(view, Snapshot) and view.cooldown > 0 and view.state in ("running", "draining"):
+        return f"held by rate limit, {max(1, round(view.cooldown))} s"
+    if view.message:
+        return one_line(view.message)
+    return "" if view.ingest_complete or view.state != "running" else "reading the input"
+
+
+def _bar(view: Snapshot | RunMeta, width: int) -> Line:
+    counts, expected = view.counts, view.items_expected
+    settled = counts.done + counts.failed + counts.skipped
+    total = UNKNOWN if expected is None else count(expected) if view.ingest_complete else f"~{count(expected)}"
+    failed = f"✗ {count(counts.failed)} failed" if counts.failed else ""
+    pace = _pace(view)
+    texts: list[Part] = [
+        (percent(settled, expected).rjust(5), "name"),
+        (f"{count(settled)} of {total}", "text"),
+        (failed, "error"),
+        (pace, "text"),
+    ]
+    said = [part for part in texts if part[0]]
+    length = max(8, width - sum(cell_len(text) + 3 for text, _ in said))
+    spaced = [piece for part in said for piece in (("   ", "text"), part)]
+    return (*_track(counts.done + counts.skipped, counts.failed, _flying(view), expected or 0, length), *spaced)
+
+
+def _track(done: int, failed: int, flying: int, expected: int, length: int) -> tuple[Part, ...]:
+    """The bar: done, failed, in flight, still to do. What is there at all is at least one cell."""
+    if not expected:
+        return (("─" * length, "track"),)
+    settled = min(length, int(length * (done + failed) / expected))
+    red = min(settled, max(1, round(length * failed / expected))) if failed else 0
+    ahead = min(length - settled, max(1, round(length * flying / expected))) if flying else 0
+    rest = length - settled - ahead
+    return ("━" * (settled - red), "success"), ("━" * red, "error"), ("╍" * ahead, "flying"), ("─" * rest, "track")
+
+
+def _flying(view: Snapshot | RunMeta) -> int:
+    return view.in_flight if isinstance(view, Snapshot) else 0
+
+
+def _pace(view: Snapshot | RunMeta) -> str:
+    counts = view.counts
+    if view.state in ("starting", "running", "draining", "paused"):
+        tokens = f" · {short(view.tokens_rate)} tok/s" if isinstance(view, Snapshot) else ""
+        return rate(view.rate) + tokens
+    if not counts.seconds:
+        return ""
+    return f"{rate((counts.done + counts.failed) / counts.seconds)} on average"
+
+
+def _flow(view: Snapshot | RunMeta) -> list[list[Part]]:
+    counts = view.counts
+    hits: Part = (count(counts.rate_limit_hits), "warning" if counts.rate_limit_hits else "text")
+    cost = spent(counts.cost, counts.unpriced) if counts.done or counts.cost else UNKNOWN
+    tail: list[list[Part]] = [[("429s ", "label"), hits], [("cost ", "label"), (cost, "text")]]
+    if not isinstance(view, Snapshot):
+        left = max(0, counts.items - counts.done - counts.failed - counts.skipped)
+        cap = [("concurrency ", "label"), (count(view.config.concurrency), "text")]
+        return [[("left ", "label"), (count(left), "text")], cap, *tail]
+    backoff = f" · {count(view.backoff)} in backoff" if view.backoff else ""
+    return [
+        [("in flight ", "label"), (f"{view.in_flight}", "flying"), (f"/{view.concurrency}", "text")],
+        [("queued ", "label"), (count(view.queued), "text"), (backoff, "label")],
+        *tail,
+    ]
+
+
+def _model(view: Snapshot | RunMeta) -> list[list[Part]]:
+    counts = view.counts
+    tokens = [("tokens ", "label"), (short(counts.tokens_in), "text"), (" in · ", "label")]
+    tokens += [(short(counts.tokens_out), "text"), (" out", "label")]
+    if not isinstance(view, Snapshot):
+        return [tokens, [("model ", "label"), (one_line(view.config.model), "text")]]
+    return [tokens, _percentiles("ttft", view.ttft), _percentiles("e2e", view.e2e)]
+
+
+def _percentiles(name: str, of: Percentiles | None) -> list[Part]:
+    if of is None:
+        return [(f"{name} ", "label"), (UNKNOWN, "label")]
+    return [(f"{name} ", "label"), (duration(of.p50), "text"), (" · p95 ", "label"), (duration(of.p95), "text")]
+
+
+def _packed(figures: list[list[Part]], width: int) -> Line:
+    """Figures side by side; those for which there is no room are left out whole."""
+    parts: list[Part] = []
+    used = 0
+    for figure in figures:
+        size = sum(cell_len(text) for text, _ in figure) + (3 if parts else 0)
+        if used + size <= width:
+            parts += [("   ", "text"), *figure] if parts else figure
+            used += size
+    return tuple(parts)
+
+
+class RunHeader(Widget):
+    """Two lines of progress and one or two of figures; a line is repainted only when it reads differently."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"header--{name}"
+        for name in ("text", "label", "name", "notice", "track", "flying")
+        + ("primary", "secondary", "success", "warning", "error", "foreground")
+    }
+    DEFAULT_CSS = """
+    RunHeader {
+        height: auto; width: 1fr; padding: 0 1; background: $surface; color: $foreground;
+        &> .header--text { color: $foreground; }
+        &> .header--label { color: $text-muted; }
+        &> .header--name { color: $foreground; text-style: bold; }
+        &> .header--notice { color: $text-warning; }
+        &> .header--track { color: $text-disabled; }
+        &> .header--flying { color: $text-accent; }
+        &> .header--primary { color: $text-primary; text-style: bold; }
+        &> .header--secondary { color: $text-secondary; text-style: bold; }
+        &> .header--success { color: $text-success; text-style: bold; }
+        &> .header--warning { color: $text-warning; text-style: bold; }
+        &> .header--error { color: $text-error; text-style: bold; }
+        &> .header--foreground { color: $foreground; text-style: bold; }
+    }
+    """
+
+    def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._view: Snapshot | RunMeta | None = None
+        self._painted: dict[int, Line] = {}
+        self._height = 0
+        self.paints = 0
+        """Lines painted so far."""
+
+    def show(self, view: Snapshot | RunMeta) -> None:
+        """The run as it is now."""
+        self._view = view
+        width = self.size.width
+        now = lines(view, width)
+        if len(now) != self._height:
+            self.refresh(layout=True)
+            return
+        changed = [y for y, line in enumerate(now) if self._painted.get(y) != line]
+        if changed:
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        if self._view is None:
+            self._height = 3 if width >= ONE_LINE else 4
+        else:
+            self._height = len(lines(self._view, width))
+        return self._height
+
+    def render_line(self, y: int) -> Strip:
+        width, base = self.size.width, self.rich_style
+        now = lines(self._view, width) if self._view is not None else []
+        self.paints += 1
+        if y >= len(now):
+            return Strip.blank(width, base)
+        self._painted[y] = now[y]
+        return strip([(text, base + self._look(name)) for text, name in now[y]], width, base)
+
+    def _look(self, name: str) -> Style:
+        style = self.get_component_rich_style(f"header--{name}")
+        return Style(color=style.color, bold=style.bold)

@@ -1,0 +1,322 @@
+"""The results table: any number of rows, of which only those in view are read, filtered and painted."""
+
+from __future__ import annotations
+
+from array import array
+from typing import ClassVar
+
+from batchdeck.model import LiveRow
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from batchdeck_tui.widgets.cells import fit, one_line, strip
+from batchdeck_tui.widgets.columns import Cell, Column, gap, header, layout, row_cells
+from batchdeck_tui.widgets.rowsource import RowSource
+
+_STYLES = ("header", "text", "dim", "number", "queued", "in_flight", "done", "failed", "skipped", "error", "retried")
+
+
+class ResultsTable(ScrollView, can_focus=True):
+    """Settled rows from a ``RowSource`` with the rows in flight laid over them, in order of the input.
+
+    Every line is exactly as wide as the widget and holds no control character, whatever a model said. What is painted
+    is remembered by its content, so that an update repaints only visible lines that now read differently.
+    """
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"results--{name}" for name in (*_STYLES, "cursor", "match")}
+    DEFAULT_CSS = """
+    ResultsTable {
+        height: 1fr; background: $background; color: $foreground; overflow-x: hidden; overflow-y: auto;
+        scrollbar-size-vertical: 1;
+        &> .results--header { background: $panel; color: $text-muted; text-style: bold; }
+        &> .results--text { color: $foreground; }
+        &> .results--dim { color: $text-disabled; }
+        &> .results--number { color: $text-muted; }
+        &> .results--queued { color: $text-disabled; }
+        &> .results--in_flight { color: $text-accent; }
+        &> .results--done { color: $text-success; }
+        &> .results--failed { color: $text-error; text-style: bold; }
+        &> .results--skipped { color: $text-muted; }
+        &> .results--error { color: $text-error; }
+        &> .results--retried { color: $text-warning; }
+        &> .results--match { background: $warning; color: $background; }
+        &> .results--cursor { background: $foreground 12%; }
+        &:focus > .results--cursor { background: $primary 30%; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "cursor(-1)", "Up", show=False),
+        Binding("down,j", "cursor(1)", "Down", show=False),
+        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
+        Binding("home,g", "edge(0)", "First row", show=False),
+        Binding("end,G", "edge(1)", "Last row", show=False),
+        Binding("enter", "open", "Detail"),
+    ]
+
+    class Highlighted(Message):
+        """The cursor stands on another item."""
+
+        def __init__(self, idx: int) -> None:
+            super().__init__()
+            self.idx = idx
+
+    class Opened(Message):
+        """Enter, or a double click, on an item."""
+
+        def __init__(self, idx: int) -> None:
+            super().__init__()
+            self.idx = idx
+
+    def __init__(
+        self,
+        source: RowSource | None = None,
+        *,
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self.source = source
+        self.paints = 0
+        """Lines painted so far."""
+        self._live: dict[int, LiveRow] = {}
+        self._cursor = 0
+        self._announced: int | None = None
+        self._highlight = ""
+        self._painted: dict[int, object] = {}
+        self._looks: dict[str, Style] = {}
+
+    # What the run screen tells the table
+
+    def attach(self, source: RowSource | None) -> None:
+        """Show another run."""
+        self.source = source
+        self._live = {}
+        self._cursor = 0
+        self._announced = None
+        self._reshape()
+        self.scroll_to(y=0, animate=False)
+
+    def set_live(self, rows: dict[int, LiveRow]) -> None:
+        """The rows in flight now, by index; only those in view matter."""
+        if self.source is not None:
+            for idx in self._live.keys() - rows.keys():
+                # it was committed, or goes back into the queue: the run file knows
+                place = self.source.row_at(idx)
+                if place is not None:
+                    self.source.forget(place)
+        self._live = dict(rows)
+        self._repaint_changed()
+
+    def settled(self, items: int) -> None:
+        """Something was committed; the run has ``items`` items by now."""
+        if self.source is None:
+            return
+        before = self.source.count
+        self.source.set_items(items)
+        self.source.invalidate()
+        if self.source.count != before:
+            self._reshape(repaint=False)
+        self._repaint_changed()
+
+    def select_ids(self, indices: array[int] | None) -> None:
+        """Show only these items (ascending), or all. The cursor stays on its item, or on the one nearest after it."""
+        if self.source is None:
+            return
+        idx = self.cursor_idx
+        self.source.set_selection(indices)
+        self._cursor = 0 if idx is None else self.source.nearest(idx)
+        self._reshape()
+        self._show_cursor()
+
+    @property
+    def highlight(self) -> str:
+        """Text to mark where it occurs in prompts and answers."""
+        return self._highlight
+
+    @highlight.setter
+    def highlight(self, text: str) -> None:
+        self._highlight = one_line(text).casefold()
+        self._repaint_changed()
+
+    # What the table tells
+
+    @property
+    def cursor_idx(self) -> int | None:
+        """The item under the cursor, None in an empty table."""
+        if self.source is None or not self.source.count:
+            return None
+        return self.source.idx_at(min(self._cursor, self.source.count - 1))
+
+    def visible_indices(self) -> list[int]:
+        """The items in view, from top to bottom."""
+        if self.source is None:
+            return []
+        top = self.scroll_offset.y
+        return [self.source.idx_at(row) for row in range(top, min(top + self._page, self.source.count))]
+
+    def move_to(self, idx: int) -> None:
+        """Put the cursor on an item; nothing happens when the selection does not have it."""
+        place = self.source.row_at(idx) if self.source is not None else None
+        if place is not None:
+            self._move(place)
+
+    # Painting
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width  # with the scrollbar's column, which is cropped away
+        if not self._looks:
+            self._looks = self._read_styles()
+        self.paints += 1
+        content = self._content(y)
+        self._painted[y] = content
+        if y == 0:
+            return self._draw(header(self._columns), width, self._looks["header"], cursor=False)
+        if isinstance(content, str):
+            return strip([(fit(content, width), self._looks["dim"])], width, self._looks["base"])
+        cells, cursor = content
+        return self._draw(cells, width, self._looks["base"], cursor=cursor)
+
+    @property
+    def _columns(self) -> tuple[Column, ...]:
+        # from the size of now: a first paint at a new size can come before its Resize
+        return layout(self.scrollable_content_region.width, self.source.items if self.source else 0)
+
+    def _content(self, y: int) -> str | tuple[tuple[Cell, ...], bool]:
+        """All that decides how a line looks: text for a line that is no row."""
+        row = y - 1 + self.scroll_offset.y
+        if y == 0 or self.source is None or row >= self.source.count:
+            return self._notice() if y == 2 else ""
+        idx = self.source.idx_at(row)
+        cells = row_cells(self._columns, idx, self.source.get(row), self._live.get(idx))
+        return cells, row == self._cursor
+
+    def _notice(self) -> str:
+        if self.source is None or self.source.count:
+            return ""
+        if self.source.error:
+            return f"   {one_line(self.source.error)}"
+        return "   no row matches" if self.source.selected else "   no items yet"
+
+    def _draw(self, cells: tuple[Cell, ...], width: int, base: Style, *, cursor: bool) -> Strip:
+        back = self._looks["cursor"] if cursor else Style.null()
+        parts = [(" ", base + back)]
+        between = gap(self.scrollable_content_region.width)
+        for place, (text, name) in enumerate(cells):
+            if place:
+                parts.append((" " * between, base + back))
+            # on the cursor's background the faintest ink is too faint
+            style = base + self._looks["number" if cursor and name == "dim" else name] + back
+            if self._highlight and name in ("text", "in_flight", "error", "dim") and place in (2, 3):
+                parts.extend(self._marked(text, style))
+            else:
+                parts.append((text, style))
+        return strip(parts, width, base + back)
+
+    def _marked(self, text: str, style: Style) -> list[tuple[str, Style]]:
+        folded, size = text.casefold(), len(self._highlight)
+        if len(folded) != len(text):  # folding changed the length (ß): places would not match
+            return [(text, style)]
+        parts: list[tuple[str, Style]] = []
+        start = 0
+        while (at := folded.find(self._highlight, start)) >= 0:
+            parts += [(text[start:at], style), (text[at : at + size], style + self._looks["match"])]
+            start = at + size
+        return [*parts, (text[start:], style)]
+
+    def _read_styles(self) -> dict[str, Style]:
+        full = {name: self.get_component_rich_style(f"results--{name}") for name in (*_STYLES, "cursor", "match")}
+        # of most classes only the ink: the background is the line's own, so that the cursor's shows through
+        looks = {name: Style(color=style.color, bold=style.bold) for name, style in full.items()}
+        looks |= {"base": self.rich_style, "header": full["header"], "match": full["match"]}
+        looks["cursor"] = Style(bgcolor=full["cursor"].bgcolor)
+        return looks
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._looks = {}
+
+    def _repaint_changed(self) -> None:
+        changed = [y for y in range(1, self.size.height) if self._painted.get(y) != self._content(y)]
+        if self._highlight or 2 * len(changed) > self.size.height:
+            self.refresh()
+        elif changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    # Size, cursor, keys and mouse
+
+    @property
+    def _page(self) -> int:
+        """Rows in view; the header takes a line."""
+        return max(0, self.size.height - 1)
+
+    def on_mount(self) -> None:
+        self._reshape()
+
+    def on_resize(self) -> None:
+        self._show_cursor()
+
+    def _reshape(self, *, repaint: bool = True) -> None:
+        count = self.source.count if self.source is not None else 0
+        self._cursor = max(0, min(self._cursor, count - 1))
+        # a width of 1: never a horizontal scrollbar, columns follow the widget's own width
+        self.virtual_size = Size(1, count + 1)
+        if repaint:
+            self.refresh()
+        self._announce()
+
+    def _move(self, row: int) -> None:
+        if self.source is None or not self.source.count:
+            return
+        self._cursor = max(0, min(row, self.source.count - 1))
+        self._show_cursor()
+        self._repaint_changed()
+        self._announce()
+
+    def _show_cursor(self) -> None:
+        top, page = self.scroll_offset.y, self._page
+        if page <= 0:
+            return
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False)
+        elif self._cursor >= top + page:
+            self.scroll_to(y=self._cursor - page + 1, animate=False)
+
+    def _announce(self) -> None:
+        idx = self.cursor_idx
+        if idx is not None and idx != self._announced and self.is_attached:
+            self._announced = idx
+            self.post_message(self.Highlighted(idx))
+
+    def action_cursor(self, by: int) -> None:
+        self._move(self._cursor + by)
+
+    def action_page(self, by: int) -> None:
+        step = by * max(1, self._page - 1)
+        self.scroll_to(y=self.scroll_offset.y + step, animate=False)
+        self._move(self._cursor + step)
+
+    def action_edge(self, last: int) -> None:
+        self._move(self.source.count - 1 if last and self.source else 0)
+
+    def action_open(self) -> None:
+        idx = self.cursor_idx
+        if idx is not None:
+            self.post_message(self.Opened(idx))
+
+    def on_click(self, event: events.Click) -> None:
+        at = event.get_content_offset(self)
+        if at is None or at.y < 1 or self.source is None:
+            return
+        row = at.y - 1 + self.scroll_offset.y
+        if row < self.source.count:
+            self._move(row)
+            if event.chain > 1:
+                self.action_open()
