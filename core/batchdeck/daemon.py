@@ -100,6 +100,8 @@ def engine_main(launch_fd: int, ready_fd: int) -> int:
 
 def run_loop(main: Coroutine[Any, Any, Summary]) -> Summary:
     """Run the host on the engine's loop."""
+    # The store's thread must not keep an answer waiting for Python's usual 5 ms.
+    sys.setswitchinterval(0.0005)
     factory = None
     if sys.platform != "win32":
         import uvloop

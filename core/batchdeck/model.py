@@ -48,7 +48,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     input: str
-    input_format: Literal["jsonl", "csv", "text"]
+    input_format: Literal["jsonl", "csv", "text"] | None
+    """None: told from the input's first bytes."""
     model: str
     provider: str
     base_url: str = ""

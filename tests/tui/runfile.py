@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlite_utils import Database
+
 from batchdeck.model import Event, RunConfig, Sample
 from batchdeck.store.migrations import migrate
-from sqlite_utils import Database
 
 HOSTILE = (
     "[/foo] [bold red]markup[/]",
@@ -20,13 +21,29 @@ HOSTILE = (
     "bidi \u202etxt.exe\u202c and \u2066isolate\u2069",
     "zero\u200bwidth\u200d\u2060\ufeff joined a\u200db",
     "Z" + "\u0300\u0301\u0302\u0303\u0304\u0305" * 12 + "algo",
-    "family \U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 and \U0001f469\U0001f3fd\u200d\U0001f680 \u2764\ufe0f",
+    "family "
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
+    " and \U0001f469\U0001f3fd\u200d\U0001f680 \u2764\ufe0f",
     "tabs\tand\nnew lines\r\nand \r carriage \x00 NUL \x7f \x9b31m",
     "日本語のとても長い文章" * 12,
     "\u3164\u115f fillers \u00ad soft",
     "\ud7ff \U000e0041 tag \ufff9 annotation",
 )
-WORDS = "the quick brown fox reviews every sentence twice before it answers so that nothing is lost".split()
+WORDS = (
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "reviews",
+    "every",
+    "sentence",
+    "twice",
+    "before",
+    "it",
+    "answers",
+    "so",
+    "lost",
+)
 
 
 def make_run(

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 from aiohttp import web
+from sqlite_utils import Database
+
 from batchdeck.config import socket_path
 from batchdeck.lock import RunLock
 from batchdeck.model import Command, ErrorClass, Live, LiveRow, LockInfo, Percentiles, Reply, Snapshot
 from batchdeck.store.reader import RunReader
-from sqlite_utils import Database
 
 TICK = 0.1
 SAID = "The first words [/foo] of row {idx} arrive while the rest is still \x1b[31mon its way"
@@ -42,7 +43,9 @@ class StandIn:
     def snapshot(self) -> Snapshot:
         counts, flying, samples = self.reader.counts(), self.in_flight(), self.reader.samples()
         settled = counts.done + counts.failed
-        example = ErrorClass(error_type="http_500", attempts=3, items=2, example="upstream [/oops] broke", example_idx=3)
+        example = ErrorClass(
+            error_type="http_500", attempts=3, items=2, example="upstream [/oops] broke", example_idx=3
+        )
         return Snapshot(
             run=self.path.stem,
             path=str(self.path),

@@ -89,7 +89,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         scope="run",
         keys="space",
-        shown="␣ space",
+        shown="space",
         action="pause",
         label="pause",
         title="Pause",
@@ -98,7 +98,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         scope="run",
         keys="space",
-        shown="␣ space",
+        shown="space",
         action="unpause",
         label="go on",
         title="Go on",

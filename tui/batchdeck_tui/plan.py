@@ -10,6 +10,7 @@ import msgspec
 from textual.content import Content
 
 from batchdeck.inert import inert, inert_lines
+from batchdeck_tui.theme import MUTED
 
 CUSTOM = "custom base URL"
 PROVIDERS = (
@@ -50,14 +51,12 @@ class Plan:
             return "Name a file of prompts: .jsonl, .csv, or .txt with a prompt a line"
         if self.provider == CUSTOM and not self.base_url:
             return "Give the base URL, with its /v1"
-        if not self.model:
-            return "Name the model"
         return ""
 
     def arguments(self) -> list[str]:
         """``batchdeck``'s arguments that launch this run."""
         where = ["--base-url", self.base_url] if self.provider == CUSTOM else ["--provider", self.provider]
-        words = ["run", self.file, *where, "--model", self.model]
+        words = ["run", self.file, *where, *(["--model", self.model] if self.model else [])]
         if self.prompt:
             words += ["--prompt-file", self.prompt[1:]] if self.prompt.startswith("@") else ["--prompt", self.prompt]
         for option, value in (("--system", self.system), ("--concurrency", self.concurrency), ("--limit", self.limit)):
@@ -67,7 +66,7 @@ class Plan:
 
     def command(self) -> str:
         """The same, to paste into a shell."""
-        return shlex.join(["batchdeck", *self.arguments()])
+        return shlex.join(["batchdeck", *(word or "…" for word in self.arguments())])
 
 
 def describe(printed: dict[str, Any]) -> Content:
@@ -78,13 +77,13 @@ def describe(printed: dict[str, Any]) -> Content:
         parts.append((f"   {bad:,} bad lines", "bold $warning"))
     columns = printed.get("columns") or []
     if columns:
-        parts.append((f"   columns {inert(', '.join(map(str, columns)))}", "$text-muted"))
+        parts.append((f"   columns {inert(', '.join(map(str, columns)))}", MUTED))
     parts.append("\n")
     for line in (printed.get("bad_lines") or [])[:3]:
         parts.append((f"{inert(str(line.get('error', line)))}\n", "$warning"))
     request = printed.get("request")
     if request is not None:
-        parts.append((f"\nfirst request  POST {inert(str(printed.get('url', '')))}\n", "$text-muted"))
+        parts.append((f"\nfirst request  POST {inert(str(printed.get('url', '')))}\n", MUTED))
         parts.append(Content(inert_lines(readable(request))))
     return Content.assemble(*parts)
 

@@ -42,6 +42,9 @@ DARK = Theme(
     },
 )
 
+MUTED = "$foreground 55%"
+"""A style for what is read second; ``$text-muted`` is no colour that text inside a line can take."""
+
 STATES: dict[RunState, tuple[str, str]] = {
     "starting": ("…", "primary"),
     "running": ("▶", "success"),

@@ -136,7 +136,7 @@ def build_config(given: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
     """Options as a config and the headers that must not be kept. Checks what can be checked before anything starts."""
     from batchdeck.inputs.open import open_input
     from batchdeck.prompts import Prompts
-    from batchdeck.providers.presets import MANAGED, endpoint_of, key, resolve
+    from batchdeck.providers.presets import MANAGED, key, resolve
 
     prompt = given["prompt"]
     if given["prompt_file"]:
@@ -185,7 +185,6 @@ def build_config(given: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
         strict=given["strict"],
         managed=managed,
     )
-    endpoint_of(config)
     return config, secrets
 
 
@@ -224,13 +223,13 @@ def dry_run(config: RunConfig, *, show: bool, as_json: bool, strict: bool) -> No
     from batchdeck.inputs.open import open_input
     from batchdeck.prompts import Prompts
     from batchdeck.providers.openai import OpenAIChat
-    from batchdeck.providers.presets import endpoint_of
+    from batchdeck.providers.presets import preset
 
     if config.input == "-" and not show:
         raise UsageError("--strict reads the input twice, which standard input does not allow; save it to a file")
     source = open_input(config.input, config.input_format)
     checked = check(source, Prompts(config.prompt, config.system, source.columns), config.limit)
-    provider = OpenAIChat(endpoint_of(config))
+    provider = OpenAIChat(preset(config.provider))
     request = url = None
     if checked.first is not None:
         request = msgspec.json.decode(provider.body(checked.first, config))

@@ -15,7 +15,7 @@ from batchdeck.errors import UsageError
 
 
 def has_terminal() -> bool:
-    """The console reads stdin and draws on stderr, as Textual does, and people pipe stdout: all three must be terminals."""
+    """The console reads standard input and draws on standard error: nothing may be redirected."""
     return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
 

@@ -125,6 +125,7 @@ class Engine:
         self._pulling = False
         self._putting_back = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._wake = 0.0
         self._trouble: str | None = None
         self._stop: tuple[Ending, str] | None = None
         self._ended: asyncio.Future[Ending] | None = None
@@ -170,6 +171,7 @@ class Engine:
             self.flights.clear()
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
         await self._finish(ending)
         return ending
 
@@ -322,7 +324,6 @@ class Engine:
         """What follows from an attempt: the item's outcome, or None when it goes on."""
         failure = settled.failure
         if failure is None:
-            self.cooldown.success()
             if self._trace is not None:
                 self._trace(now, "done", work.item.idx, "")
             return "done"
@@ -394,11 +395,17 @@ class Engine:
         self._dispatch()
 
     def _wake_at(self, when: float) -> None:
+        """Dispatch again at ``when``, or earlier if that was wanted already."""
         if self._timer is not None:
-            if not self._timer.cancelled() and self._loop.time() < self._timer.when() <= when:
+            if self._wake <= when:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._dispatch)
+        self._wake = when
+        self._timer = self._loop.call_at(when, self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._dispatch()
 
     # -- the store's listener
 
@@ -436,21 +443,26 @@ class Engine:
             late = [flight for flight in self.flights.values() if flight.deadline <= now and flight.phase != "store"]
             for flight in late:
                 flight.stop(flight.deadline_kind)
-            self._check_stuck(now)
+            self._check_stuck()
 
-    def _check_stuck(self, now: float) -> None:
-        if self.state != "running" or self.gate.in_flight or self.uncommitted or self._pulling or self._trouble:
-            return
-        if not self.ingest_complete or self._putting_back or self._stop is not None or self._ended is None:
-            return
-        if self._timer is not None and not self._timer.cancelled() and self._timer.when() > now:
+    def _check_stuck(self) -> None:
+        if not self._is_idle():
             return
         self._dispatch()
-        if self.gate.in_flight or self._ended.done() or self._pulling or self.uncommitted:
-            return
-        if self._timer is not None and not self._timer.cancelled() and self._timer.when() > now:
-            return
-        raise EngineStuck(f"items wait but nothing can move them: {self!r}")
+        if self._is_idle():
+            raise EngineStuck(f"items wait but nothing can move them: {self!r}")
+
+    def _is_idle(self) -> bool:
+        """The run is not over, and no answer, commit, timer or arrival is awaited."""
+        return (
+            self.state == "running"
+            and self.ingest_complete
+            and self._trouble is None
+            and self._timer is None
+            and not (self.gate.in_flight or self.uncommitted or self._pulling or self._putting_back)
+            and self._ended is not None
+            and not self._ended.done()
+        )
 
     async def _sampling(self) -> None:
         while True:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from batchdeck.errors import InputError
 from batchdeck.inputs.base import Input, SourceState
-from batchdeck.model import IngestRow, InputRow, Rendered
+from batchdeck.inputs.check import render_row
+from batchdeck.model import IngestRow, InputRow
+from batchdeck.prompts import Prompts
 from batchdeck.store.runfile import storable
 from batchdeck.store.writer import Store
 
@@ -24,17 +25,10 @@ Arrived = Callable[[SourceState], None]
 """Told after each committed chunk how far the input was read."""
 
 
-class Renders(Protocol):
-    """What ingest needs of ``prompts.Prompts``: every row is rendered once, so that a bad one is known at once."""
-
-    def render(self, fields: dict[str, object]) -> Rendered:
-        """Raises ``InputError`` with the reason."""
-
-
 async def ingest(
     source: Input,
     name: str,
-    prompts: Renders,
+    prompts: Prompts,
     store: Store,
     state: SourceState,
     limit: int | None,
@@ -56,7 +50,7 @@ async def ingest(
 
 
 def _chunk(
-    rows: Iterator[InputRow], room: int, name: str, prompts: Renders, state: SourceState
+    rows: Iterator[InputRow], room: int, name: str, prompts: Prompts, state: SourceState
 ) -> tuple[list[IngestRow], SourceState]:
     chunk: list[IngestRow] = []
     for row in islice(rows, room):
@@ -65,19 +59,14 @@ def _chunk(
     return chunk, state
 
 
-def ingest_row(row: InputRow, name: str, prompts: Renders) -> IngestRow:
+def ingest_row(row: InputRow, name: str, prompts: Prompts) -> IngestRow:
     """A row as the store takes it. A row that cannot be rendered is a bad line."""
-    error, label = row.error, ""
-    if error is None:
-        try:
-            label = prompts.render(row.fields).label
-        except InputError as problem:
-            error = f"{name}:{row.line}: {problem}"
+    rendered, error = render_row(row, prompts, name)
     return IngestRow(
         index=row.index,
         line=row.line,
         data=storable(msgspec.json.encode(row.fields).decode()) if row.fields else "{}",
-        label=storable(label),
+        label=storable(rendered.label) if rendered is not None else "",
         custom_id=storable(row.custom_id) if row.custom_id is not None else None,
         error=storable(error) if error is not None else None,
     )

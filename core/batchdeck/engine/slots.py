@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from batchdeck.engine.attempt import Flight, fly
-from batchdeck.engine.ingest import Renders
 from batchdeck.model import Item, RunConfig, Settled, Wall, WorkOrder
+from batchdeck.prompts import Prompts
 from batchdeck.providers.connect import Connection
 from batchdeck.transport.base import Transport
 
@@ -18,7 +18,7 @@ class ProviderSlots:
     """Stateless but for its parts; serves all slots of a run."""
 
     def __init__(
-        self, config: RunConfig, prompts: Renders, connection: Connection, transport: Transport, wall: Wall
+        self, config: RunConfig, prompts: Prompts, connection: Connection, transport: Transport, wall: Wall
     ) -> None:
         self._config = config
         self._prompts = prompts

@@ -3,11 +3,19 @@
 A ramp with jitter, since a run that lets go of all its slots at once meets the limit again at once. Where the server
 says no time, the hold doubles with each 429 in a row ("full jitter" over an exponential ceiling: Brooker, "Exponential
 Backoff And Jitter", AWS Architecture Blog, 2015), but never below half the ceiling: a quota does not heal in zero time.
+A server that names a tiny time again and again is asked less and less often, up to every two seconds: its quota refills
+meanwhile, and nothing is gained by knocking at each single request's worth of it.
 """
 
 from __future__ import annotations
 
 import random
+
+
+MEMORY = 5.0
+"""Seconds after a hold in which another 429 counts as one more in a row."""
+KNOCK = 2.0
+"""The longest hold beyond what the server asks for."""
 
 
 class Cooldown:
@@ -20,7 +28,7 @@ class Cooldown:
         self._jitter = jitter
         self._streak = 0
         self._began = 0.0
-        self._until = 0.0
+        self._until = -MEMORY
         self._ramp = 0.0
 
     def __repr__(self) -> str:
@@ -35,22 +43,18 @@ class Cooldown:
         """A 429 came. Returns when its item may go again."""
         if now >= self._until:
             # Answers to requests sent before the hold belong to the same refusal; only a new one raises the streak.
-            self._streak += 1
+            self._streak = self._streak + 1 if now < self._until + MEMORY else 1
             self._began = now
         if retry_after is None:
-            top = min(self._ceiling, self._base * 2.0 ** (self._streak - 1))
+            top = min(self._ceiling, self._base * 2.0 ** min(self._streak - 1, 30))
             wait = top * (0.5 + 0.5 * self._rng.random())
         else:
-            wait = retry_after
+            wait = max(retry_after, min(KNOCK, KNOCK / 16 * 2.0 ** min(self._streak - 1, 30)))
         until = now + wait * (1.0 + self._jitter * self._rng.random())
         if until > self._until:
             self._until = until
             self._ramp = min(2.0, max(0.1, 0.25 * wait))
         return self._until
-
-    def success(self) -> None:
-        """An answer came: the next 429 is the first of its streak."""
-        self._streak = 0
 
     def wait(self, now: float, in_flight: int, cap: int) -> float:
         """Seconds until one more request may be sent beside ``in_flight`` others, 0 when it may now."""

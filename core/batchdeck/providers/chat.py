@@ -55,7 +55,10 @@ class ChatDecoder:
             return ""
         text = ""
         for line in self._lines.feed(chunk):
-            text += self._line(line)
+            if line:
+                text += self._data(line[5:].strip()) if line.startswith(b"data:") else self._other(line)
+            elif self._joined or self._error_event:
+                self._end_event()
         return text
 
     def finish(self) -> Answer:
@@ -63,7 +66,7 @@ class ChatDecoder:
             self._whole(b"".join(self._json))
             return self.partial()
         if last := self._lines.finish():
-            self._line(last)
+            self.feed(last + b"\n")
         if not self._done and self._finish_reason is None:
             if self._beginning and not self._events and not self._joined:
                 raise DecodeError("garbage", f"neither JSON nor an event stream: {self._quote(self._beginning)}")
@@ -102,24 +105,23 @@ class ChatDecoder:
             self._json = []
         return start
 
-    def _line(self, line: bytes) -> str:
-        if line.startswith(b"data:"):
-            return self._data(line[5:].strip())
-        if not line:
-            self._error_event = False
-            if self._joined:
-                raise self._garbage(b"\n".join(self._joined))
-        elif line.startswith(b"{") and b'"error"' in line:
+    def _other(self, line: bytes) -> str:
+        """A line that is not ``data:``: comments and unknown fields say nothing, errors come in several forms."""
+        if line.startswith(b"{") and b'"error"' in line:
             return self._data(line)
-        else:
-            name, value = field(line)
-            if name == b"event":
-                self._error_event = value == b"error"
-            elif name == b"error":
-                # llama.cpp's form of an error in mid-stream
-                self._error_event = True
-                return self._data(value)
+        name, value = field(line)
+        if name == b"event":
+            self._error_event = value == b"error"
+        elif name == b"error":
+            # llama.cpp's form of an error in mid-stream
+            self._error_event = True
+            return self._data(value)
         return ""
+
+    def _end_event(self) -> None:
+        self._error_event = False
+        if self._joined:
+            raise self._garbage(b"\n".join(self._joined))
 
     def _data(self, payload: bytes) -> str:
         if self._done or not payload:
@@ -168,17 +170,22 @@ class ChatDecoder:
     def _take(self, chunk: Chunk, payload: bytes) -> str:
         if chunk.error or chunk.object == "error":
             self._raise_error(payload)
-        if isinstance(chunk.model, str) and chunk.model:
-            self._model = chunk.model
-        if isinstance(chunk.usage, dict):
-            self._usage = chunk.usage
-        elif isinstance(chunk.x_groq, dict) and isinstance(chunk.x_groq.get("usage"), dict):
-            self._usage = chunk.x_groq["usage"]
+        if chunk.model.__class__ is str:
+            self._model = chunk.model or self._model
+        if chunk.usage is not None or chunk.x_groq is not None:
+            self._count(chunk)
         text = ""
         for choice in chunk.choices or ():
             if choice.index in (0, None):
                 text += self._choice(choice)
         return text
+
+    def _count(self, chunk: Chunk) -> None:
+        usage = chunk.usage
+        if usage is None and isinstance(chunk.x_groq, dict):
+            usage = chunk.x_groq.get("usage")
+        if isinstance(usage, dict):
+            self._usage = usage
 
     def _choice(self, choice: Choice) -> str:
         if choice.error:
@@ -193,7 +200,9 @@ class ChatDecoder:
         if isinstance(delta.tool_calls, list) and delta.tool_calls:
             self.tokens += 1
             self._call(delta.tool_calls)
-        return self._add(self._text, delta.content) + self._add(self._refusal, delta.refusal)
+        if delta.refusal:
+            return self._add(self._text, delta.content) + self._add(self._refusal, delta.refusal)
+        return self._add(self._text, delta.content)
 
     def _add(self, pieces: list[str], content: Any) -> str:
         if content.__class__ is not str:

@@ -17,7 +17,7 @@ from batchdeck.model import RunConfig, Settled
 from batchdeck.providers.base import Provider
 from batchdeck.providers.managed import Managed, managed_argv
 from batchdeck.providers.openai import OpenAIChat
-from batchdeck.providers.presets import endpoint_of, key
+from batchdeck.providers.presets import endpoint_of, key, preset
 
 REDACTED = "[redacted]"
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
@@ -92,7 +92,7 @@ async def connect(
     if secret:
         hidden.append(secret)
     hidden = [value for value in hidden if len(value) >= 4]
-    provider = OpenAIChat(endpoint)
+    provider = OpenAIChat(preset(endpoint.name))
     argv = managed_argv(config)
     async with contextlib.AsyncExitStack() as stack:
         base_url = endpoint.base_url

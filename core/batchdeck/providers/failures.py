@@ -16,7 +16,7 @@ from batchdeck.model import AttemptOutcome, Failure
 from batchdeck.retry.after import parse_retry_after
 
 LONGEST_MESSAGE = 500
-SHORTEST_SECRET = 6
+SHORTEST_SECRET = 4
 """Shorter values are not redacted: they would also strike out innocent text."""
 
 _BILLING = frozenset(

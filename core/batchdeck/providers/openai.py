@@ -14,7 +14,7 @@ from batchdeck.errors import UsageError
 from batchdeck.model import Answer, Failure, Rendered, RunConfig
 from batchdeck.providers.chat import ChatDecoder
 from batchdeck.providers.failures import failure
-from batchdeck.providers.presets import Preset, preset
+from batchdeck.providers.presets import Endpoint, Preset, preset
 from batchdeck.providers.pricing import Prices
 
 PATH = "/chat/completions"
@@ -32,12 +32,14 @@ class OpenAIChat:
     """A ``providers.base.Provider`` for every server that speaks ``/chat/completions``."""
 
     def __init__(
-        self, quirks: Preset, *, redact: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
+        self, of: Endpoint | Preset, *, redact: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
     ) -> None:
-        """redact: secret values that a server might echo; they are struck out of every message.
+        """of: the provider whose quirks count.
 
+        redact: secret values that a server might echo; they are struck out of every message.
         environ: fills ``${NAME}`` in headers, the process's own by default.
         """
+        quirks = preset(of.name) if isinstance(of, Endpoint) else of
         self.name = quirks.name
         self._quirks = quirks
         self._redact = tuple(secret for secret in redact if secret)
@@ -73,7 +75,10 @@ class OpenAIChat:
         return _encode(body)
 
     def headers(self, config: RunConfig, key: str | None, secrets: dict[str, str]) -> tuple[tuple[str, str], ...]:
-        """Names in lower case; later sources win: ours, the run's, the secret ones. Raises ``UsageError``."""
+        """Names in lower case; later sources win: ours, the run's, the secret ones. Raises ``UsageError``.
+
+        secrets: header values as they are to be sent; only the run's own may name variables of the environment.
+        """
         headers = {
             "accept": "text/event-stream, application/json" if config.stream else "application/json",
             "content-type": "application/json",
@@ -81,8 +86,11 @@ class OpenAIChat:
         }
         if key:
             headers["authorization"] = f"Bearer {key}"
-        for name, value in (*config.headers.items(), *secrets.items()):
-            headers[checked_name(name)] = self._filled(name, value)
+        given = {checked_name(name): value for name, value in secrets.items()}
+        for name, value in config.headers.items():
+            if checked_name(name) not in given:
+                headers[checked_name(name)] = self._filled(name, value)
+        headers.update(given)
         for name, value in headers.items():
             if not _VALUE.fullmatch(value):
                 raise UsageError(f"the header '{name}' holds a line break or a character that no header can carry")

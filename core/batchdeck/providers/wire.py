@@ -11,7 +11,7 @@ UNPARSED = (msgspec.MsgspecError, ValueError, RecursionError)
 """What a JSON parser raises for bytes that it cannot read."""
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     """A ``delta`` of a stream, or the ``message`` of a whole answer. Fields are checked when used: servers differ."""
 
     content: Any = None
@@ -21,7 +21,7 @@ class Delta(msgspec.Struct):
     tool_calls: Any = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     index: Any = None
     delta: Delta | None = None
     message: Delta | None = None
@@ -31,7 +31,7 @@ class Choice(msgspec.Struct):
     error: Any = None
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     model: Any = None
     usage: Any = None

@@ -17,7 +17,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from aiohttp import StreamReader, web
@@ -29,7 +29,7 @@ from batchdeck.errors import UsageError
 from batchdeck.sim import wire
 from batchdeck.sim.model import Plan, Refusal, SimModel
 from batchdeck.sim.options import SimOptions, build
-from batchdeck.sim.playback import Aim, Holds, play
+from batchdeck.sim.playback import Aim, Chunks, Holds, play
 from batchdeck.sim.tally import Tally, Visit
 
 HOST = "127.0.0.1"
@@ -131,30 +131,50 @@ class SimServer:
         return _json(wire.error_body(unknown), 404)
 
     async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
-        arrived = asyncio.get_running_loop().time()
         visit = self.tally.enter()
         try:
-            plan = self.model.receive(await request.read(), arrived, request.headers.get("Authorization"))
-            return await self._perform(request, plan, visit, arrived)
+            body = await request.read()
+            arrived = cast(_Connection, request.protocol).arrived
+            plan = self.model.receive(body, arrived, request.headers.get("Authorization"))
+            script = wire.script(plan)
+            holds = self.holds if self.model.options.hold else None
+            chunks = play(script, arrived, holds, self._aim)
+            with contextlib.suppress(ConnectionError):  # the client has gone: ``leave`` counts it
+                if script.length is not None and script.ending == "complete":
+                    return await self._send_whole(request, plan, script, visit, chunks)
+                return await self._send_pieces(request, plan, script, visit, chunks)
+            return web.Response()
         finally:
             visit.leave()
 
-    async def _perform(self, request: web.BaseRequest, plan: Plan, visit: Visit, arrived: float) -> web.StreamResponse:
-        script = wire.script(plan)
+    async def _send_whole(
+        self, request: web.BaseRequest, plan: Plan, script: wire.Script, visit: Visit, chunks: Chunks
+    ) -> web.StreamResponse:
+        """Head and body in one write. It is written here, not by aiohttp, so that its lateness is seen."""
+        response = web.Response(status=script.status, headers=script.headers)
+        async for chunk, _ in chunks:
+            visit.begin(script.status)
+            visit.end(plan)
+            response.body = chunk
+            await response.prepare(request)
+            await response.write_eof()
+        return response
+
+    async def _send_pieces(
+        self, request: web.BaseRequest, plan: Plan, script: wire.Script, visit: Visit, chunks: Chunks
+    ) -> web.StreamResponse:
         response = web.StreamResponse(status=script.status, headers=script.headers)
         response.content_length = script.length
-        holds = self.holds if self.model.options.hold else None
-        with contextlib.suppress(ConnectionError):  # the client has gone: ``leave`` counts it
-            async for chunk, is_last in play(script, arrived, holds, self._aim):
-                if not response.prepared:
-                    visit.begin(script.status)
-                    await response.prepare(request)
-                if is_last and script.ending == "complete":
-                    visit.end(plan)
-                    await response.write_eof(chunk)
-                else:
-                    await response.write(chunk)
-            await self._break_off(request, plan, script, visit)
+        async for chunk, is_last in chunks:
+            if not response.prepared:
+                visit.begin(script.status)
+                await response.prepare(request)
+            if is_last and script.ending == "complete":
+                visit.end(plan)
+                await response.write_eof(chunk)
+            else:
+                await response.write(chunk)
+        await self._break_off(request, plan, script, visit)
         return response
 
     async def _break_off(self, request: web.BaseRequest, plan: Plan, script: wire.Script, visit: Visit) -> None:
@@ -200,12 +220,25 @@ class _Release(msgspec.Struct, forbid_unknown_fields=True):
     count: int | None = None
 
 
+class _Connection(RequestHandler):
+    """Knows when the last byte of a request arrived: what comes after that is the server's own time."""
+
+    __slots__ = ("arrived",)
+
+    def data_received(self, data: bytes) -> None:
+        self.arrived = self._loop.time()
+        super().data_received(data)
+
+
 class _Http(web.Server):
     """aiohttp's server without router and middleware; a handler is cancelled when its client goes."""
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        super().__init__(handler, request_factory=self._request, handler_cancellation=True, access_log=None)
+        super().__init__(handler, request_factory=self._request, handler_cancellation=True)
         self.accepted = 0
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, access_log=None)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         self.accepted += 1

@@ -113,10 +113,13 @@ class HttpxTransport:
             response = await client.send(outgoing, stream=True)
             answered = True
             try:
-                headers = response.headers
-                sink.head(response.status_code, tuple(headers.multi_items()))
-                # Skipping httpx' own iterator spares what nothing here needs: counting, and cutting to sizes.
-                encoded = "content-encoding" in headers
+                # From the raw bytes: httpx guesses an encoding anew for each name and value that it is asked for.
+                headers = tuple(
+                    [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers.raw]
+                )
+                sink.head(response.status_code, headers)
+                # httpx' own iterator does what nothing here needs: it counts, and cuts to sizes.
+                encoded = any(name == "content-encoding" for name, _ in headers)
                 body: AsyncIterable[bytes] = response.aiter_bytes() if encoded else response.stream  # type: ignore[assignment]
                 async for chunk in body:
                     sink.data(chunk)
@@ -154,7 +157,7 @@ class HttpxTransport:
             ssl=self._ssl,
             force_close=force_close,
             ttl_dns_cache=60,
-            **({} if force_close else {"keepalive_timeout": KEEP_ALIVE}),
+            keepalive_timeout=None if force_close else KEEP_ALIVE,
         )
         return aiohttp.ClientSession(
             connector=connector,

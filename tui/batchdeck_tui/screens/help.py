@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.table import Table
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -43,7 +44,9 @@ class HelpScreen(ModalScreen[None]):
             box.border_title = "Keys"
             box.border_subtitle = "esc closes"
             for scope in sorted(TITLES, key=lambda scope: (scope != self._scope, scope != "app")):
+                yield Static(TITLES[scope], classes="heading")
                 yield Static(_section(scope))
+            yield Static("Words", classes="heading")
             yield Static(_words())
 
     def on_click(self) -> None:
@@ -53,19 +56,20 @@ class HelpScreen(ModalScreen[None]):
         self.query_one("#keys").scroll_relative(y=by, animate=False)
 
 
-def _section(scope: Scope) -> Content:
-    lines: list[Content | str] = [Content.styled(f"{TITLES[scope]}\n", "bold $primary")]
+def _section(scope: Scope) -> Table:
+    """A grid, so that what wraps stays in its column."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for width in (7, 25, None):
+        table.add_column(width=width)
     for verb in verbs(scope):
-        lines += [
-            Content.styled(f"  {verb.shown:<7}", "bold"),
-            f"{verb.title:<27}",
-            Content.styled(f"{verb.does}\n", "$text-muted"),
-        ]
-    return Content.assemble(*lines)
+        table.add_row(Text(verb.shown, style="bold"), Text(verb.title), Text(verb.does, style="dim"))
+    return table
 
 
-def _words() -> Content:
-    lines: list[Content | str] = [Content.styled("Words\n", "bold $primary")]
+def _words() -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for width in (12, None):
+        table.add_column(width=width)
     for word, means in WORDS:
-        lines += [Content.styled(f"  {word:<15}", "bold"), Content.styled(f"{means}\n", "$text-muted")]
-    return Content.assemble(*lines)
+        table.add_row(Text(word, style="bold"), Text(means, style="dim"))
+    return table

@@ -22,6 +22,7 @@ from batchdeck.model import Reply
 from batchdeck_tui.commandline import call
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.plan import CUSTOM, PROVIDERS, Plan, describe
+from batchdeck_tui.theme import MUTED
 
 if TYPE_CHECKING:
     from batchdeck_tui.app import BatchdeckApp
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 PAUSE = 0.4
 """Seconds without a key after which the plan is tried."""
 INPUTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
+HINT = Content.styled("The first request stands here before anything is sent.", MUTED)
 FIELDS = (
-    ("prompt", "prompt", "Translate: {{text}}   or @file; empty: the column messages, prompt or text"),
+    ("prompt", "prompt", "Translate: {{text}}   (or @file with the template)"),
     ("system", "system", "system prompt, optional"),
 )
 
@@ -114,8 +116,8 @@ class LaunchScreen(Screen[Path | None]):
         self.query_one("#command", Static).update(Content.assemble(("$ ", "$primary"), inert(plan.command())))
         if plan.missing:
             self.workers.cancel_group(self, "try")
-            self._tell(plan.missing, "$text-muted")
-            self.query_one("#preview", Static).update("")
+            self._tell(plan.missing, MUTED)
+            self._preview(HINT)
         else:
             self._try(plan)
 
@@ -123,15 +125,18 @@ class LaunchScreen(Screen[Path | None]):
     async def _try(self, plan: Plan) -> None:
         """Ask the command line what this plan would do."""
         await asyncio.sleep(PAUSE)
-        self._tell("reading …", "$text-muted")
+        self._tell("reading …", MUTED)
         try:
             printed = await call([*plan.arguments(), "--dry-run", "--json"])
         except BatchdeckError as error:
             self._tell(str(error), "$error")
-            self.query_one("#preview", Static).update("")
+            self._preview(Content(""))
             return
         self._tell("")
-        self.query_one("#preview", Static).update(describe(printed))
+        self._preview(describe(printed))
+
+    def _preview(self, content: Content) -> None:
+        self.query_one("#preview", Static).update(content)
 
     def _tell(self, words: str, colour: str = "$foreground") -> None:
         self.query_one("#problem", Static).update(Content.styled(inert(words), colour))
@@ -148,7 +153,7 @@ class LaunchScreen(Screen[Path | None]):
     async def _start(self, plan: Plan) -> None:
         self._starting = True
         self.workers.cancel_group(self, "try")
-        self._tell("starting …", "$text-muted")
+        self._tell("starting …", MUTED)
         try:
             printed = await call([*plan.arguments(), "--detach", "--json"])
             path = Path(str(printed["path"]))

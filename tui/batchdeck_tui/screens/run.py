@@ -25,6 +25,7 @@ from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.screens.confirm import ConfirmScreen
 from batchdeck_tui.screens.rowfilter import RowFilter
+from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.detail import DetailPane
 from batchdeck_tui.widgets.errors import ErrorList
@@ -40,6 +41,16 @@ SELECT_AGAIN = 1.0
 """Seconds between two searches while rows settle under a filter."""
 
 
+class Rows(ResultsTable):
+    """Leaves enter to the screen's table of commands; in a narrow terminal the footer has no room to name it."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "open"
+
+    def key_enter(self) -> None:
+        self.action_open()
+
+
 class RunScreen(Screen[None]):
     """One run. Draws from the bridge's messages alone."""
 
@@ -51,6 +62,7 @@ class RunScreen(Screen[None]):
         super().__init__()
         self.path = path
         self.bridge = RunBridge(path, self.post_message)
+        self._source: RowSource | None = None
         self._now: Snapshot | RunMeta | None = None
         self._filter = RowFilter()
         self._found: array[int] | None = None
@@ -65,7 +77,7 @@ class RunScreen(Screen[None]):
         with Horizontal(id="body"):
             with Vertical(id="main"):
                 yield Static(id="filtered", markup=False)
-                yield ResultsTable(id="table")
+                yield Rows(id="table")
                 yield DetailPane(id="detail")
             with Vertical(id="side"):
                 yield Charts(id="charts")
@@ -77,13 +89,18 @@ class RunScreen(Screen[None]):
     def on_mount(self) -> None:
         self.door.watched = self.path
         try:
-            self.table.attach(RowSource(self.path))
+            self._source = RowSource(self.path)
         except StoreError as error:
             self.door.say(Reply(ok=False, message=str(error)))
             self.dismiss()
             return
+        self.table.attach(self._source)
         self.run_worker(self.bridge.watch(), group="bridge", exit_on_error=True)
         self.set_interval(SELECT_AGAIN, self._select_again)
+
+    def on_unmount(self) -> None:
+        if self._source is not None:
+            self._source.close()
 
     @property
     def door(self) -> BatchdeckApp:
@@ -167,6 +184,7 @@ class RunScreen(Screen[None]):
     def _narrow(self, wanted: RowFilter) -> None:
         self._filter, self._found = wanted, None
         self.set_class(bool(wanted), "-filtered")
+        self.table.highlight = wanted.words
         self.workers.cancel_group(self, "select")
         if wanted.asks_file:
             self.query_one("#filtered", Static).update(Content(f"{wanted}  …"))
@@ -205,7 +223,7 @@ class RunScreen(Screen[None]):
         self.table.select_ids(found)
         count = f"{len(found):,} row{'' if len(found) == 1 else 's'}".replace(",", "\u202f")
         self.query_one("#filtered", Static).update(
-            Content.assemble((inert(str(self._filter)), "$warning"), (f"  {count}   esc shows all", "$text-muted"))
+            Content.assemble((inert(str(self._filter)), "$warning"), (f"  {count}   esc shows all", MUTED))
         )
 
     # The detail pane
@@ -262,6 +280,8 @@ class RunScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Which commands apply to the run as it is now."""
         now = self._now
+        if action == "open":
+            return not self.has_class("-narrow")
         if action not in _DEPENDENT:
             return True
         if now is None:

@@ -22,7 +22,7 @@ from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.listing import Listing, RunLine
 from batchdeck_tui.screens.launch import LaunchScreen
-from batchdeck_tui.theme import STATES
+from batchdeck_tui.theme import MUTED, STATES
 from batchdeck_tui.widgets.cells import fit, one_line
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class RunsScreen(Screen[None]):
     def _headline(self, lines: Sequence[RunLine]) -> None:
         live = sum(1 for line in lines if line.meta and line.meta.state in ("running", "paused", "draining"))
         broken = sum(1 for line in lines if line.meta and line.meta.state == "interrupted")
-        words: list[tuple[str, str]] = [("batchdeck", "bold $primary"), (f"   {len(lines)} runs", "$text-muted")]
+        words: list[tuple[str, str]] = [("batchdeck", "bold $primary"), (f"   {len(lines)} runs", MUTED)]
         if live:
             words.append((f"   {live} live", "$success"))
         if broken:
@@ -168,7 +168,7 @@ class RunsScreen(Screen[None]):
             "rate": Text(fmt.rate(meta.rate) if meta.rate else "", justify="right"),
             "cost": Text(fmt.spent(counts.cost, counts.unpriced), justify="right"),
             "failed": Text(fmt.short(counts.failed) if counts.failed else "", style=colours["error"], justify="right"),
-            "model": Text(fit(one_line(meta.config.model), 24).rstrip()),
+            "model": Text(fit(one_line(f"{meta.config.provider} · {meta.config.model}"), 34).rstrip()),
             "when": Text(fmt.ago(self.door.wall() - meta.updated_at), style="dim"),
         }
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 
-from batchdeck.inert import inert, inert_lines
 from rich.cells import cell_len, set_cell_size, split_graphemes
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
+
+from batchdeck.inert import inert, inert_lines
 
 ELLIPSIS = "…"
 _UNSURE = re.compile("[\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]")
@@ -63,6 +64,33 @@ def fit_tail(text: str, width: int) -> str:
         if excess < 0:
             break
     return fit(ELLIPSIS + text[cut:], width)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """One paragraph of inert text in lines of at most ``width`` cells (2 or more), broken at spaces where there are."""
+    lines: list[str] = []
+    if text.isascii():
+        start = 0
+        while len(text) - start > width:
+            space = text.rfind(" ", start + 1, start + width + 1)
+            end = space if space > 0 and text[start:space].strip() else start + width
+            lines.append(text[start:end])
+            start = end + (end == space)
+        return [*lines, text[start:]]
+    spans, _ = split_graphemes(text)
+    start = used = 0
+    space = -1  # where the newest space of this line begins, and the cells up to and with it
+    after_space = 0
+    for at, end, size in spans:
+        if used + size > width:
+            broken = space > start and bool(text[start:space].strip())
+            lines.append(text[start : space if broken else at])
+            start, used = (space + 1, used - after_space) if broken else (at, 0)
+            space = -1
+        used += size
+        if text[at:end] == " ":
+            space, after_space = at, used
+    return [*lines, text[start:]]
 
 
 def strip(parts: list[tuple[str, Style]], width: int, base: Style) -> Strip:

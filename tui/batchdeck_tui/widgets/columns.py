@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from batchdeck.model import ItemState, LiveRow, Row
-
 from batchdeck_tui.format import duration, money, short
 from batchdeck_tui.widgets.cells import fit, fit_tail, one_line
 

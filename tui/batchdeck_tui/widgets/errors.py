@@ -22,7 +22,7 @@ class ErrorList(Widget):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"errors--title", "errors--name", "errors--text", "errors--label"}
     DEFAULT_CSS = """
     ErrorList {
-        height: auto; max-height: 9; width: 1fr; color: $foreground;
+        height: auto; max-height: 9; width: 1fr; padding: 0 1; color: $foreground;
         &> .errors--title { color: $foreground; text-style: bold; }
         &> .errors--name { color: $text-error; }
         &> .errors--text { color: $foreground; }
@@ -55,7 +55,7 @@ class ErrorList(Widget):
             return [("no errors", "label")] if y == 0 else []
         # a single line has no room for a title
         place = y - 1 if height > 1 else y
-        kind = max(8, min(28, max(len(error.error_type) for error in self._errors), width // 3))
+        kind = max(8, min(28, 2 + max(len(error.error_type) for error in self._errors), width // 3))
         if place < 0:
             return [(fit("errors", kind), "title"), ("  tries", "label"), ("  failed", "label"), ("  example", "label")]
         if place >= len(self._errors):

@@ -40,7 +40,7 @@ def thin(points: Sequence[Point], group: int) -> list[Point]:
 
 
 def by_column(points: Sequence[Point], first: float, last: float, columns: int) -> list[Point]:
-    """At most two points for each of ``columns`` equal spans of time, the least and the greatest in it, and the last."""
+    """The least and the greatest point of each of ``columns`` equal spans of time, and the last one."""
     span = (last - first) / columns if last > first and columns > 0 else 0.0
     if not span or len(points) <= 2 * columns:
         return list(points)

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from batchdeck.model import Percentiles, RunMeta, Snapshot
 from batchdeck_tui.format import UNKNOWN, clock, count, duration, percent, rate, short, spent
 from batchdeck_tui.theme import STATES
-from batchdeck_tui.widgets.cells import fit, one_line, strip
+from batchdeck_tui.widgets.cells import fit, one_line, strip, wrap
 
 Part = tuple[str, str]
 """Text and the name of its style."""
@@ -21,6 +21,8 @@ Line = tuple[Part, ...]
 
 ONE_LINE = 150
 """From this width on all figures stand in one line, below it in two."""
+_INKS = ("text", "label", "name", "notice", "track", "flying")
+_STATE_INKS = ("primary", "secondary", "success", "warning", "error", "foreground")
 _TALKATIVE = ("paused", "drained", "cancelled", "stopped", "interrupted", "failed")
 """States whose message gets a line of its own when the first has no room: nothing jumps, as they last."""
 
@@ -48,7 +50,7 @@ def _first(view: Snapshot | RunMeta, width: int) -> tuple[Line, list[Line]]:
     line = ((state, colour), ("  ", "text"), (name, "name"), ("   ", "text"), (shown, "notice"), (gap, "text"))
     unsaid: list[Line] = []
     if shown != notice and view.state in _TALKATIVE:
-        unsaid = [((fit(notice, min(cell_len(notice), width)), "notice"),)]
+        unsaid = [((text, "notice"),) for text in wrap(notice, max(8, width))[:3]]
         line = (*line[:4], ("", "notice"), (" " * (cell_len(shown) + len(gap)), "text"))
     return (*line, (right, "label")), unsaid
 
@@ -69,7 +71,7 @@ def _bar(view: Snapshot | RunMeta, width: int) -> Line:
     pace = _pace(view)
     texts: list[Part] = [
         (percent(settled, expected).rjust(5), "name"),
-        (f"{count(settled)} of {total}", "text"),
+        (f"{count(settled).rjust(len(total))} of {total}", "text"),
         (failed, "error"),
         (pace, "text"),
     ]
@@ -97,8 +99,9 @@ def _flying(view: Snapshot | RunMeta) -> int:
 def _pace(view: Snapshot | RunMeta) -> str:
     counts = view.counts
     if view.state in ("starting", "running", "draining", "paused"):
-        tokens = f" · {short(view.tokens_rate)} tok/s" if isinstance(view, Snapshot) else ""
-        return rate(view.rate) + tokens
+        # padded, so that the bar keeps its length while the figures change
+        tokens = f" ·{short(view.tokens_rate):>6} tok/s" if isinstance(view, Snapshot) else ""
+        return f"{rate(view.rate):>6}{tokens}"
     if not counts.seconds:
         return ""
     return f"{rate((counts.done + counts.failed) / counts.seconds)} on average"
@@ -151,11 +154,7 @@ def _packed(figures: list[list[Part]], width: int) -> Line:
 class RunHeader(Widget):
     """Two lines of progress and one or two of figures; a line is repainted only when it reads differently."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        f"header--{name}"
-        for name in ("text", "label", "name", "notice", "track", "flying")
-        + ("primary", "secondary", "success", "warning", "error", "foreground")
-    }
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"header--{name}" for name in (*_INKS, *_STATE_INKS)}
     DEFAULT_CSS = """
     RunHeader {
         height: auto; width: 1fr; padding: 0 1; background: $surface; color: $foreground;

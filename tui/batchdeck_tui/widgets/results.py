@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from typing import ClassVar
 
-from batchdeck.model import LiveRow
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
@@ -14,6 +13,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from batchdeck.model import LiveRow
 from batchdeck_tui.widgets.cells import fit, one_line, strip
 from batchdeck_tui.widgets.columns import Cell, Column, gap, header, layout, row_cells
 from batchdeck_tui.widgets.rowsource import RowSource
@@ -130,6 +130,8 @@ class ResultsTable(ScrollView, can_focus=True):
         """Show only these items (ascending), or all. The cursor stays on its item, or on the one nearest after it."""
         if self.source is None:
             return
+        if indices is not None and indices == self.source.selection:
+            return
         idx = self.cursor_idx
         self.source.set_selection(indices)
         self._cursor = 0 if idx is None else self.source.nearest(idx)
@@ -181,7 +183,7 @@ class ResultsTable(ScrollView, can_focus=True):
             return self._draw(header(self._columns), width, self._looks["header"], cursor=False)
         if isinstance(content, str):
             return strip([(fit(content, width), self._looks["dim"])], width, self._looks["base"])
-        cells, cursor = content
+        cells, cursor, _ = content
         return self._draw(cells, width, self._looks["base"], cursor=cursor)
 
     @property
@@ -189,21 +191,21 @@ class ResultsTable(ScrollView, can_focus=True):
         # from the size of now: a first paint at a new size can come before its Resize
         return layout(self.scrollable_content_region.width, self.source.items if self.source else 0)
 
-    def _content(self, y: int) -> str | tuple[tuple[Cell, ...], bool]:
+    def _content(self, y: int) -> str | tuple[tuple[Cell, ...], bool, str]:
         """All that decides how a line looks: text for a line that is no row."""
         row = y - 1 + self.scroll_offset.y
         if y == 0 or self.source is None or row >= self.source.count:
             return self._notice() if y == 2 else ""
         idx = self.source.idx_at(row)
         cells = row_cells(self._columns, idx, self.source.get(row), self._live.get(idx))
-        return cells, row == self._cursor
+        return cells, row == self._cursor, self._highlight
 
     def _notice(self) -> str:
         if self.source is None or self.source.count:
             return ""
         if self.source.error:
             return f"   {one_line(self.source.error)}"
-        return "   no row matches" if self.source.selected else "   no items yet"
+        return "   no row matches" if self.source.selection is not None else "   no items yet"
 
     def _draw(self, cells: tuple[Cell, ...], width: int, base: Style, *, cursor: bool) -> Strip:
         back = self._looks["cursor"] if cursor else Style.null()
@@ -245,7 +247,7 @@ class ResultsTable(ScrollView, can_focus=True):
 
     def _repaint_changed(self) -> None:
         changed = [y for y in range(1, self.size.height) if self._painted.get(y) != self._content(y)]
-        if self._highlight or 2 * len(changed) > self.size.height:
+        if 2 * len(changed) > self.size.height:
             self.refresh()
         elif changed:
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))

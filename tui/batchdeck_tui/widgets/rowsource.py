@@ -51,8 +51,8 @@ class RowSource:
         return self._items
 
     @property
-    def selected(self) -> bool:
-        return self._selection is not None
+    def selection(self) -> array[int] | None:
+        return self._selection
 
     def set_items(self, items: int) -> None:
         """The run's kept counter says how many items there are."""

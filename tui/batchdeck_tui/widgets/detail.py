@@ -1,0 +1,227 @@
+"""The detail pane: an item's prompt, its whole answer as it comes, and its ledger of attempts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from batchdeck.model import Detail, LiveRow
+from batchdeck_tui.widgets.cells import strip
+from batchdeck_tui.widgets.itemtext import (
+    Line,
+    answer_note,
+    answer_text,
+    attempt_lines,
+    heading,
+    headline,
+    prompt_lines,
+)
+from batchdeck_tui.widgets.wrapped import Wrapped
+
+_STYLES = ("text", "label", "number", "name", "title", "rule")
+_STATES = ("queued", "in_flight", "done", "failed", "skipped", "retried")
+FOLDED = 6
+"""Lines of a long prompt shown until it is unfolded, at least."""
+
+
+class DetailPane(ScrollView, can_focus=True):
+    """One item as wrapped lines. While it streams, the view stays at the end unless it was scrolled up."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"detail--{name}" for name in (*_STYLES, *_STATES)}
+    DEFAULT_CSS = """
+    DetailPane {
+        height: 1fr; background: $surface; color: $foreground; overflow-x: hidden; overflow-y: scroll;
+        scrollbar-size-vertical: 1;
+        &> .detail--text { color: $foreground; }
+        &> .detail--label { color: $text-muted; }
+        &> .detail--number { color: $text-muted; }
+        &> .detail--name { color: $foreground; text-style: bold; }
+        &> .detail--title { color: $text-primary; text-style: bold; }
+        &> .detail--rule { color: $text-disabled; }
+        &> .detail--queued { color: $text-muted; }
+        &> .detail--in_flight { color: $text-accent; }
+        &> .detail--done { color: $text-success; }
+        &> .detail--failed { color: $text-error; }
+        &> .detail--skipped { color: $text-muted; }
+        &> .detail--retried { color: $text-warning; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False),
+        Binding("k", "scroll_up", "Up", show=False),
+        Binding("g", "scroll_home", "Top", show=False),
+        Binding("G", "scroll_end", "End", show=False),
+        Binding("p", "unfold", "Whole prompt"),
+    ]
+
+    def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._detail: Detail | None = None
+        self._live: LiveRow | None = None
+        self._unfolded = False
+        self._answer = Wrapped()
+        self._answer_text = ""
+        self._head: Line = ()
+        self._above: list[Line] = []
+        self._below: list[Line] = []
+        self._width = 0
+
+    # What the run screen tells the pane
+
+    def show(self, detail: Detail | None) -> None:
+        """Show an item, or nothing. The same item again keeps its place on the screen."""
+        if detail == self._detail:
+            return
+        before = self._detail.idx if self._detail is not None else None
+        self._detail = detail
+        same = detail is not None and detail.idx == before
+        if not same:
+            self._unfolded = False
+        if self._live is not None and (detail is None or self._live.idx != detail.idx):
+            self._live = None
+        self._answer_text = answer_text(detail) if detail is not None else ""
+        self._rebuild(stick=same and self._sticks())
+        if not same:
+            self.scroll_to(y=self.max_scroll_y if self._live is not None else 0, animate=False)
+
+    def stream(self, live: LiveRow | None) -> None:
+        """The item's request in flight with all its text so far; None when it has none."""
+        if live == self._live:
+            return
+        began = live is not None and (self._live is None or self._live.idx != live.idx)
+        if live is not None and self._detail is not None and self._detail.idx != live.idx:
+            self._detail = None  # another item's prompt must not stand above this answer
+        stick = began or self._sticks()
+        self._live = live
+        self._rebuild(stick=stick)
+
+    @property
+    def text(self) -> str:
+        """The answer as it stands, as the model wrote it; for the clipboard."""
+        return self._live.text if self._live is not None else self._answer_text
+
+    # Lines
+
+    def line_texts(self) -> list[str]:
+        """All lines below the headline, whether in view or not."""
+        self._lay_out()
+        return ["".join(text for text, _ in self._line(row)) for row in range(self._count)]
+
+    @property
+    def _count(self) -> int:
+        return len(self._above) + len(self._answer.lines) + len(self._below)
+
+    def _line(self, row: int) -> Line:
+        if row < len(self._above):
+            return self._above[row]
+        row -= len(self._above)
+        if row < len(self._answer.lines):
+            return ((self._answer.lines[row], "text"),)
+        row -= len(self._answer.lines)
+        return self._below[row] if row < len(self._below) else ()
+
+    def _rebuild(self, *, stick: bool) -> None:
+        self._width = 0
+        self._lay_out()
+        self.virtual_size = Size(1, self._count + 1)
+        self.refresh()
+        if stick:
+            self.scroll_to(y=self.max_scroll_y, animate=False)
+
+    def _sticks(self) -> bool:
+        return self.scroll_offset.y >= self.max_scroll_y
+
+    def _lay_out(self) -> None:
+        """Lines for the width of now; a first paint at a new size can come before its Resize."""
+        width = self.scrollable_content_region.width - 2
+        if width == self._width or width < 8:
+            return
+        self._width = width
+        detail, live = self._detail, self._live
+        if detail is None and live is None:
+            self._head, self._above, self._below = (("no row is selected", "label"),), [], []
+            self._answer.set("", width)
+            return
+        note, style = answer_note(detail, live)
+        self._head = headline(detail, live, width) if detail is not None else ()
+        self._above = [*self._prompt(width), heading("answer", note, width, style)]
+        self._answer.set(self.text, width)
+        attempts = detail.attempts if detail is not None else ()
+        self._below = [(), heading("attempts", str(len(attempts)), width), *attempt_lines(attempts, width)]
+        if not attempts:
+            self._below = []
+
+    def _prompt(self, width: int) -> list[Line]:
+        detail = self._detail
+        if detail is None:
+            return []
+        lines = prompt_lines(detail, width)
+        folded = max(FOLDED, self.size.height // 3)
+        if not self._unfolded and len(lines) > folded + 1:
+            more: Line = ((f"… {len(lines) - folded} more lines (p)", "label"),)
+            lines = [*lines[:folded], more]
+        note = "bad input" if detail.error is not None else ""
+        return [(), heading("prompt", note, width, "failed"), *lines, ()]
+
+    # Painting
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        self._lay_out()
+        base = self.rich_style
+        if y == 0:
+            return strip([(" ", base), *((text, base + self._look(name)) for text, name in self._head)], width, base)
+        # the headline stays, the rest scrolls below it
+        row = y - 1 + self.scroll_offset.y
+        parts = [(text, base + self._look(name)) for text, name in self._line(row)]
+        line = strip([(" ", base), *parts], width, base)
+        return self._selected(line, row).apply_offsets(0, row)
+
+    def _selected(self, line: Strip, row: int) -> Strip:
+        span = self.text_selection.get_span(row) if self.text_selection is not None else None
+        if span is None:
+            return line
+        look = self.screen.get_component_rich_style("screen--selection", partial=True)
+        start, end = span
+        text = line.text
+        start, end = min(start, len(text)), len(text.rstrip()) if end < 0 else min(end, len(text))
+        segments: list[Segment] = []
+        place = 0
+        for piece, style, _ in line:
+            cuts = sorted({0, len(piece), *(min(max(at - place, 0), len(piece)) for at in (start, end))})
+            for left, right in pairwise(cuts):
+                inside = start <= place + left < end
+                segments.append(Segment(piece[left:right], (style or Style()) + look if inside else style))
+            place += len(piece)
+        return Strip(segments, line.cell_length)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return selection.extract("\n".join(f" {text}" for text in self.line_texts())), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()
+
+    def _look(self, name: str) -> Style:
+        style = self.get_component_rich_style(f"detail--{name}")
+        return Style(color=style.color, bold=style.bold)
+
+    # Size and keys
+
+    def on_mount(self) -> None:
+        self._rebuild(stick=False)
+
+    def on_resize(self) -> None:
+        self._rebuild(stick=self._live is not None and self._sticks())
+
+    def action_unfold(self) -> None:
+        """Show the whole prompt, or fold it again."""
+        self._unfolded = not self._unfolded
+        self._rebuild(stick=False)
