@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batchdeck.version import __version__
+
 if TYPE_CHECKING:
     from batchdeck.api import WorkerError, run_batch
 
 __all__ = ["WorkerError", "__version__", "run_batch"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

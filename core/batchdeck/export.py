@@ -47,8 +47,8 @@ _CELL = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A,
 _CELL |= {0x7F: 0x2421, **dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000)), 0xFFFD)}
 
 
-def json_line(value: Any) -> bytes:
-    """Any value as one line of JSON that reads back as the same value and is inert on a terminal.
+def inert_json(value: Any) -> bytes:
+    """Any value as one line of JSON, without a line break, that reads back as the same value and steers no terminal.
 
     Half a surrogate pair, which is no text, becomes ``�``.
     """
@@ -56,19 +56,19 @@ def json_line(value: Any) -> bytes:
         text = msgspec.json.encode(value).decode()
     except UnicodeEncodeError:
         text = msgspec.json.encode(_whole(msgspec.to_builtins(value))).decode()
-    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def row_json(row: dict[str, Any]) -> bytes:
-    """A row of ``RunReader.results`` as one line of JSON, with ``input`` as the object that it is."""
-    return json_line({**row, "input": _parsed(row["input"])})
+    """A row of ``RunReader.results`` as one line of JSON, without a line break; ``input`` is the object that it is."""
+    return inert_json({**row, "input": _parsed(row["input"])})
 
 
 def write_jsonl(rows: Iterable[dict[str, Any]], out: BinaryIO) -> int:
     """Write all rows, return how many."""
     written = 0
     for row in rows:
-        out.write(row_json(row))
+        out.write(row_json(row) + b"\n")
         written += 1
     return written
 

@@ -46,6 +46,11 @@ def count(number: int | None) -> str:
     return UNKNOWN if number is None else f"{number:,}"
 
 
+def some(number: int, noun: str) -> str:
+    """``1 attempt``, ``1,234 attempts``"""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def money(dollars: float | None) -> str:
     """``$0.0012``, ``$0.12``, ``$1,234.50``"""
     if dollars is None:

@@ -111,7 +111,7 @@ class TestEveryInput:
         begin = {"jsonl": b'{"text":"a"}\n', "csv": b"text,n\na,1\n", "text": b"a\n"}[kind]
         os.write(inside, begin)
         with os.fdopen(outside, "rb") as raw:
-            rows = FORMATS[kind](StreamSource(raw)).rows(START)
+            rows = open_input("-", None if kind == "jsonl" else kind, stdin=raw).rows(START)
             first = next(rows)
             os.close(inside)
             assert first.fields["text"] == "a"
@@ -219,7 +219,7 @@ class TestJsonl:
 
     def test_rows_take_the_name_that_the_input_gives_them(self, tmp_path: Path) -> None:
         lines = [
-            '{"custom_id": "a-1", "id": 7}',
+            '{"custom_id": "a", "id": 7}',
             '{"id": 7}',
             '{"id": "b"}',
             '{"id": true}',
@@ -347,7 +347,7 @@ class TestOpening:
         [
             ("gone.jsonl", None, "no such file"),
             ("empty.jsonl", b"", "is empty"),
-            ("blank.txt", b"\n \n\n", "no prompt"),
+            ("blank.txt", b"\n \n\n", "is empty"),
             ("header.csv", b"id,text\n", "no prompt"),
             ("a.json", b'[\n  {"text": 1},\n  {"text": 2}\n]\n', r"one JSON array.*jq -c '\.\[\]'"),
             ("a.json", b'[{"text": 1}, {"text": 2}]', "one JSON array"),

@@ -78,7 +78,7 @@ def _insert(db: Database, idx: int, one: dict[str, Any]) -> None:
         "headers": "{}",
         "codec": "none",
     }
-    db["attempts"].insert(values)
+    db.table("attempts").insert(values)
 
 
 def _insert_error(db: Database, name: str, failed: list[tuple[int, dict[str, Any]]]) -> None:

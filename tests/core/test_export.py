@@ -17,26 +17,19 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.runfile import CONFIG, item, make_run
 
 from batchdeck.cli.export import command as export
 from batchdeck.cli.ls import command as ls
 from batchdeck.cli.show import command as show
-from batchdeck.config import log_path, register, runs_folder
+from batchdeck.config import find_run, log_path, register, runs_folder
 from batchdeck.errors import BatchdeckError, StoreError, UsageError
-from batchdeck.export import FIELDS, csv_cell, json_line, row_json, whole_file, write_csv, write_jsonl
+from batchdeck.export import FIELDS, csv_cell, inert_json, row_json, whole_file, write_csv, write_jsonl
+from tests.core.runfile import CONFIG, item, make_run
 
 HOSTILE = "[/foo]\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\u202eevil\u2028\x00\x7f=1+1"
 STEERING = set("\x1b\x07\x9b\u202e\u2028\x00\x7f\r")
 PROMISED = {"index", "custom_id", "state", "input", "text", "finish_reason", "tokens_in", "tokens_out", "ttft"}
 PROMISED |= {"seconds", "cost", "error_type", "attempts"}
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "home"
-    monkeypatch.setenv("BATCHDECK_HOME", str(folder))
-    return folder
 
 
 @pytest.fixture
@@ -64,7 +57,7 @@ class TestJsonl:
         rows = exported("translate", "--to", "jsonl")
         assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
         assert [row["state"] for row in rows] == ["done", "failed", "failed", "queued", "done"]
-        assert PROMISED <= set(rows[0])
+        assert set(rows[0]) >= PROMISED
         assert rows[0] == {
             "index": 0,
             "custom_id": "a",
@@ -94,13 +87,12 @@ class TestJsonl:
 
     @given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))))
     def test_any_text_reads_back_from_one_line(self, value: dict[str, str]) -> None:
-        line = json_line(value)
-        assert line.count(b"\n") == 1
+        line = inert_json(value)
         assert len(line.decode().splitlines()) == 1
         assert json.loads(line) == msgspec.json.decode(line) == value
 
     def test_half_a_character_does_not_break_the_output(self) -> None:
-        assert json.loads(json_line({"a": ["x\ud800y"]})) == {"a": ["x�y"]}
+        assert json.loads(inert_json({"a": ["x\ud800y"]})) == {"a": ["x�y"]}
 
     def test_input_that_is_no_json_any_more_is_given_as_text(self) -> None:
         assert json.loads(row_json({"index": 0, "input": "{oops"}))["input"] == "{oops"
@@ -230,11 +222,13 @@ class TestLs:
         known = json.loads(call(ls, "--json").stdout)
         assert sorted("error" in entry for entry in known) == [False, True, True]
 
-    def test_runs_kept_elsewhere_go_by_their_path(self, run: Path, tmp_path: Path) -> None:
-        elsewhere = make_run(tmp_path / "translate.db", [item("a")])
-        register(elsewhere)
+    def test_every_name_in_the_list_finds_its_run(self, run: Path, tmp_path: Path) -> None:
+        elsewhere = [make_run(tmp_path / name, [item("a")]) for name in ("translate.db", "unique.db")]
+        for path in elsewhere:
+            register(path)
         names = [line.split()[0] for line in call(ls).stdout.splitlines()[1:]]
-        assert sorted(names) == sorted(["translate", str(elsewhere)])
+        assert sorted(names) == sorted([str(run), str(elsewhere[0]), "unique"])
+        assert {find_run(name) for name in names} == {run, *elsewhere}
 
     def test_no_runs_yet_says_how_to_make_one(self) -> None:
         assert "batchdeck run" in call(ls).stdout
@@ -250,7 +244,7 @@ class TestShow:
             "5, 80.0% settled",
             "20 in, 10 out",
             "$0.0020",
-            "http_400: 1 attempts, 1 items failed",
+            "http_400: 1 attempt, 1 item failed",
             "item 1: the prompt is too long",
             "model: m-1",
         ):

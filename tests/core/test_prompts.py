@@ -68,7 +68,7 @@ class TestTemplates:
 
     def test_a_column_that_only_some_rows_have_can_be_asked_for(self) -> None:
         prompts = Prompts(
-            "{{text}}{% if hint is defined %} ({{hint}}){% endif %}{{ more | default('') }}", None, ("text",)
+            "{{text}}{% if hint is defined %} ({{hint}}){% endif %}{{ end | default('') }}", None, ("text",)
         )
         assert prompts.render({"text": "a"}).label == "a"
         assert prompts.render({"text": "a", "hint": "b", "end": "!"}).label == "a (b)!"

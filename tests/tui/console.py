@@ -1,30 +1,41 @@
-"""Drives the console in tests: waits for what a person would wait for, and reads what they would read."""
+"""Drives the console in tests: real runs on a simulated provider, waiting for what a person would wait for."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
+import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widget import Widget
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
 
+from batchdeck import lock
+from batchdeck.sim.options import SimOptions
+from batchdeck.sim.server import SimServer
 from batchdeck_tui.app import BatchdeckApp
+from batchdeck_tui.screens.run import RunScreen
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 """Seconds until a condition that never comes true is reported; no test waits for them when all is well."""
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object], what: str = "") -> None:
+async def until(pilot: Pilot[Any], condition: Callable[[], object], what: str = "") -> None:
     """Return as soon as the condition holds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + PATIENCE
     while not condition():
         assert loop.time() < end, f"never came true: {what or condition}\n{page(pilot.app)}"
-        await pilot.pause(0.02)
+        await pilot.pause(0.01)
 
 
 def read(widget: Widget) -> str:
@@ -32,24 +43,64 @@ def read(widget: Widget) -> str:
     return "\n".join(widget.render_line(y).text for y in range(widget.size.height))
 
 
-def page(app: object) -> str:
+def page(app: App[Any]) -> str:
     """All that stands on the screen."""
-    assert isinstance(app, BatchdeckApp)
-    return "\n".join(
-        "".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips(app.size)
+    strips = app.screen._compositor.render_strips(app.size)
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+def footer(app: App[Any]) -> set[str]:
+    """The commands that the footer offers."""
+    return {key.description for key in app.screen.query_one(Footer).query(FooterKey) if key.description}
+
+
+def state(screen: RunScreen) -> str:
+    return screen._now.state if screen._now is not None else ""
+
+
+async def batchdeck(*arguments: str) -> dict[str, Any]:
+    """What ``python -m batchdeck`` prints as JSON."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "batchdeck", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    printed: dict[str, Any] = msgspec.json.decode(output)
+    return printed
 
 
-@contextlib.contextmanager
-def engine(run: Path, cap: int = 10) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the run's lock and answers on its socket, until the block ends."""
-    script = Path(__file__).with_name("standin.py")
-    process = subprocess.Popen([sys.executable, str(script), str(run), str(cap)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
+@asynccontextmanager
+async def launched(
+    folder: Path, prompts: Iterable[str], *options: str, **sim: Any
+) -> AsyncIterator[tuple[Path, SimServer]]:
+    """A run of these prompts by an engine process of its own, which is gone after the block."""
+    file = folder / "prompts.jsonl"
+    file.write_bytes(b"".join(msgspec.json.encode({"prompt": prompt}) + b"\n" for prompt in prompts))
+    async with SimServer(SimOptions(**sim)) as server:
+        where = ("--base-url", server.base_url, "--model", "sim", "--name", "reviews")
+        printed = await batchdeck("run", str(file), *where, "--detach", "--json", *options)
+        run = Path(str(printed["path"]))
         try:
-            assert process.stdout.readline() == "listening\n"
-            yield process
+            yield run, server
         finally:
-            process.kill()
-            process.wait()
+            kill_engine(run)
+
+
+def kill_engine(run: Path) -> None:
+    """``kill -9`` of the engine that holds the run, if one does."""
+    info = lock.probe(run)
+    if info is not None and info.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(info.pid, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def console(run: Path, size: tuple[int, int] = (120, 40)) -> AsyncIterator[tuple[Pilot[None], RunScreen]]:
+    """The console with this run open."""
+    app = BatchdeckApp(run)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: screen._now is not None, "a first look at the run")
+        yield pilot, screen

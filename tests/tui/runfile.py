@@ -45,6 +45,8 @@ WORDS = (
     "lost",
 )
 
+_COUNTING = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT ?)"
+
 
 def make_run(
     path: Path,
@@ -62,10 +64,10 @@ def make_run(
 ) -> Path:
     """A run of ``n`` items of which the first ``settled`` (default all) have an outcome.
 
-    retried: attempts answered 429 before the last one, by index. bare: no attempts at all, for a million rows fast.
+    retried: attempts answered 429 before the last one, by index. bare: only queued rows, a million a second.
     """
     rng = random.Random(7)
-    settled = n if settled is None else settled
+    settled = 0 if bare else n if settled is None else settled
     failed, texts, labels, data, retried = set(failed), texts or {}, labels or {}, data or {}, retried or {}
     db = Database(str(path))
     db.conn.execute("PRAGMA journal_mode = WAL")
@@ -79,29 +81,25 @@ def make_run(
             (path.stem, msgspec.json.encode(config).decode()),
         )
         db.conn.execute("INSERT INTO source VALUES (1, 'test', 100, 100, ?, ?, 1)", (n, n))
-        db.conn.executemany(
-            "INSERT INTO items (idx, position, state, result_attempt, seq) VALUES (?, ?, ?, ?, ?)",
-            (
-                (
-                    i,
-                    i,
-                    "queued" if i >= settled else "failed" if i in failed else "done",
-                    None if bare or i >= settled else 10 * i + 9,
-                    0 if i >= settled else i + 1,
-                )
-                for i in range(n)
-            ),
-        )
-        db.conn.executemany(
-            "INSERT INTO inputs VALUES (?, ?, ?, ?, ?, NULL)",
-            ((i, i + 1, f"id-{i}", *_label(i, labels, data)) for i in range(n)),
-        )
-        if not bare:
-            for i in range(min(n, settled)):
-                db.conn.executemany(
-                    f"INSERT INTO attempts VALUES ({', '.join('?' * 25)})",
-                    _attempts(i, i in failed, texts.get(i), retried.get(i, 0), rng),
-                )
+        if bare:
+            db.conn.execute(f"INSERT INTO items (idx, position) {_COUNTING} SELECT i, i FROM n", (n,))
+            db.conn.execute(
+                f"INSERT INTO inputs {_COUNTING} SELECT i, i + 1, NULL, 'prompt ' || i, '{{}}', NULL FROM n", (n,)
+            )
+        else:
+            db.conn.executemany(
+                "INSERT INTO items (idx, position, state, result_attempt, seq) VALUES (?, ?, ?, ?, ?)",
+                (_item(i, settled, i in failed) for i in range(n)),
+            )
+            db.conn.executemany(
+                "INSERT INTO inputs VALUES (?, ?, ?, ?, ?, NULL)",
+                ((i, i + 1, f"id-{i}", *_label(i, labels, data)) for i in range(n)),
+            )
+        for i in range(min(n, settled)):
+            db.conn.executemany(
+                f"INSERT INTO attempts VALUES ({', '.join('?' * 25)})",
+                _attempts(i, i in failed, texts.get(i), retried.get(i, 0), rng),
+            )
         done = min(n, settled) - len(failed)
         counters = {"items": n, "done": done, "failed": len(failed), "attempts": min(n, settled)}
         db.conn.executemany("INSERT INTO counters VALUES (?, ?)", counters.items())
@@ -162,6 +160,12 @@ def make_samples(seconds: int, seed: int = 3) -> tuple[list[Sample], list[Event]
         Event(id=2, t=float(turned), at=1795000000.0 + turned, kind="concurrency", detail="10 → 20", value=20.0),
     ]
     return samples, events
+
+
+def _item(i: int, settled: int, failed: bool) -> tuple[int, int, str, int | None, int]:
+    if i >= settled:
+        return i, i, "queued", None, 0
+    return i, i, "failed" if failed else "done", 10 * i + 9, i + 1
 
 
 def _label(i: int, labels: Mapping[int, str], data: Mapping[int, Mapping[str, Any]]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from batchdeck import __version__
+from batchdeck.version import __version__
 
 VERBS = {
     "run": "Launch a batch: prompts from a file, answers into a run file.",

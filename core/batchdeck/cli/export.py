@@ -43,7 +43,7 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
     """
     from batchdeck.config import find_run
     from batchdeck.export import WRITERS, whole_file
-    from batchdeck.format import count
+    from batchdeck.format import some
     from batchdeck.store.reader import RunReader
 
     path = find_run(run)
@@ -56,7 +56,7 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
         if target:
             with whole_file(target) as file:
                 written = write(rows, file)
-            click.echo(f"{count(written)} rows in {target}", err=True)
+            click.echo(f"{some(written, 'row')} in {target}", err=True)
             return
         try:
             write(rows, sys.stdout.buffer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +29,10 @@ def command(as_json: bool) -> None:
     runs, unreadable = _known()
     if as_json:
         from batchdeck.cli.show import without_secrets
-        from batchdeck.export import json_line
+        from batchdeck.export import inert_json
 
         bad = [{"path": str(path), "error": reason} for path, reason in unreadable]
-        click.echo(json_line([*map(without_secrets, runs), *bad]), nl=False)
+        click.echo(inert_json([*map(without_secrets, runs), *bad]))
         return
     for line in _lines(runs, unreadable, datetime.now(tz=UTC).timestamp()):
         click.echo(line)
@@ -60,23 +60,23 @@ def _lines(runs: list[RunMeta], unreadable: list[tuple[Path, str]], now: float) 
     from batchdeck.format import table
     from batchdeck.inert import inert
 
-    lines = table(_HEADER, [_row(run, now) for run in runs], _RIGHT) if runs else []
+    stems = Counter(Path(run.path).stem for run in runs)
+    # Two runs of one name go by their paths: what stands in the list must find its run.
+    named = [(Path(run.path).stem if stems[Path(run.path).stem] == 1 else run.path, run) for run in runs]
+    lines = table(_HEADER, [_row(name, run, now) for name, run in named], _RIGHT) if runs else []
     lines += [f"unreadable: {inert(reason)}" for _, reason in unreadable]
     return lines or ["no runs yet; 'batchdeck run prompts.jsonl --provider … --model …' makes one"]
 
 
-def _row(run: RunMeta, now: float) -> tuple[str, ...]:
-    from batchdeck.config import runs_folder
-    from batchdeck.format import ago, clip, count, percent, rate, spent
+def _row(name: str, run: RunMeta, now: float) -> tuple[str, ...]:
+    from batchdeck.format import ago, count, percent, rate, spent
     from batchdeck.inert import inert
 
-    # A run kept elsewhere goes by its path: two of them may have the same name.
-    here = os.path.realpath(os.path.dirname(run.path)) == os.path.realpath(runs_folder())
     counts = run.counts
     settled = counts.done + counts.failed + counts.skipped
     about = "" if run.ingest_complete or run.items_expected is None else "~"
     return (
-        clip(inert(Path(run.path).stem if here else run.path), 60),
+        inert(name),
         run.state,
         count(counts.done),
         count(counts.failed),

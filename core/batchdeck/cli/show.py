@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,12 +47,12 @@ def command(run: str, item: int | None, as_json: bool) -> None:
 
 
 def _show_run(reader: RunReader, as_json: bool) -> None:
-    from batchdeck.export import json_line
+    from batchdeck.export import inert_json
 
     meta = reader.meta()
     log = log_tail(reader.path) if meta.state == "interrupted" else []
     if as_json:
-        click.echo(json_line({**without_secrets(meta), "log": log}), nl=False)
+        click.echo(inert_json({**without_secrets(meta), "log": log}))
     else:
         click.echo("\n".join(_run_lines(meta, log)))
 
@@ -59,13 +60,13 @@ def _show_run(reader: RunReader, as_json: bool) -> None:
 def _show_item(reader: RunReader, detail: Detail, as_json: bool) -> None:
     import msgspec
 
-    from batchdeck.export import json_line
+    from batchdeck.export import inert_json
 
     asked, problem = _asked(reader.meta().config, detail)
     if as_json:
         known = msgspec.to_builtins(detail)
         known["input"] = msgspec.json.decode(known.pop("data"))
-        click.echo(json_line({**known, "messages": asked, "error": detail.error or problem or None}), nl=False)
+        click.echo(inert_json({**known, "messages": asked, "error": detail.error or problem or None}))
     else:
         click.echo("\n".join(_item_lines(detail, asked, problem)))
 
@@ -110,7 +111,7 @@ def _masked(value: Any) -> Any:
 
 
 def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
-    from batchdeck.format import count, duration, percent, rate, spent
+    from batchdeck.format import count, duration, percent, rate, some, spent
     from batchdeck.inert import inert
 
     counts = meta.counts
@@ -124,11 +125,8 @@ def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
     )
     if counts.bad_lines:
         yield _line("bad lines", count(counts.bad_lines))
-    yield _line(
-        "attempts",
-        f"{count(counts.attempts)}, {count(counts.retries)} of them retries,"
-        f" {count(counts.rate_limit_hits)} rate-limit hits",
-    )
+    hits = some(counts.rate_limit_hits, "rate-limit hit")
+    yield _line("attempts", f"{count(counts.attempts)}, {count(counts.retries)} of them retries, {hits}")
     cached = f" ({count(counts.tokens_cached)} cached)" if counts.tokens_cached else ""
     yield _line("tokens", f"{count(counts.tokens_in)} in{cached}, {count(counts.tokens_out)} out")
     yield _line("cost", spent(counts.cost, counts.unpriced))
@@ -138,26 +136,26 @@ def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
     if meta.errors:
         yield from ("", "errors")
     for error in meta.errors:
-        items = f", {count(error.items)} items failed" if error.items else ""
-        yield f"  {inert(error.error_type)}: {count(error.attempts)} attempts{items}"
+        items = f", {some(error.items, 'item')} failed" if error.items else ""
+        yield f"  {inert(error.error_type)}: {some(error.attempts, 'attempt')}{items}"
         yield f"      item {error.example_idx}: {inert(error.example)[:200]}"
     if log:
         yield from ("", "the last lines of the engine's log")
         yield from (f"  {line}" for line in log)
     if meta.state in ("interrupted", "drained", "stopped", "cancelled"):
-        yield from ("", f"'batchdeck resume {inert(meta.path)}' goes on with it")
+        yield from ("", f"to go on with it: batchdeck resume {shlex.quote(inert(meta.path))}")
 
 
 def _config_lines(meta: RunMeta) -> Iterator[str]:
     """What was asked for; settings that nobody gave are left out."""
-    from batchdeck.export import json_line
+    from batchdeck.export import inert_json
     from batchdeck.inert import inert
 
     yield from ("", "settings")
     for name, value in without_secrets(meta)["config"].items():
         if value in (None, "", {}, False) or name in ("name", "limits"):
             continue
-        text = value if isinstance(value, str) else json_line(value).decode().rstrip("\n")
+        text = value if isinstance(value, str) else inert_json(value).decode()
         shown = inert(text)
         yield f"  {name.replace('_', ' ')}: {shown if len(shown) <= 200 else shown[:199] + '…'}"
 

@@ -49,14 +49,14 @@ def open_input(path: str | Path, format: str | None = None, *, stdin: BinaryIO |
         raise InputError(f"there is no input format '{format}'; there are {', '.join(FORMATS)}")
     source = StreamSource(stdin or sys.stdin.buffer) if name == "-" else _open_path(Path(path), name)
     suffix = "" if name == "-" else Path(path).suffix.lower()
-    first, second = _first_lines(source)
+    first = _line(source, 0)
     _check_text(source.name, first)
-    format = format or _SUFFIXES.get(suffix) or _sniff(first, second)
+    format = format or _SUFFIXES.get(suffix) or _sniff(source, first)
     if format == "jsonl":
-        _check_lines(source.name, first, second, suffix)
+        _check_lines(source, first, suffix)
     rows = _reader(source, format, suffix)
     if rows.is_empty():
-        raise InputError(f"{source.name}: there is no prompt in it")
+        raise InputError(f"{source.name} is empty" if not first else f"{source.name}: there is no prompt in it")
     return rows
 
 
@@ -77,14 +77,16 @@ def _open_path(path: Path, name: str) -> Source:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
 
 
-def _first_lines(source: Source) -> tuple[bytes, bytes]:
-    """The first two lines of a hundred that are not blank, to tell the format by; empty where there is none."""
+def _line(source: Source, number: int) -> bytes:
+    """A line to tell the format by, blank ones not counted; empty where there is none among the first hundred.
+
+    No more is read than that, and the second line only when it is asked for: a pipe may be slow to give it.
+    """
     with source.peek() as stream:
-        lines = [line.content or b"" for line in islice(read_lines(stream, 0, 0), 100)]
-    if not lines:
-        raise InputError(f"{source.name} is empty")
-    first, second, *_ = (*(line for line in lines if line.strip()), b"", b"")
-    return first, second
+        lines = islice(read_lines(stream, 0, 0), 100)
+        return next(
+            islice((line.content for line in lines if line.content and line.content.strip()), number, None), b""
+        )
 
 
 def _check_text(name: str, first: bytes) -> None:
@@ -94,23 +96,28 @@ def _check_text(name: str, first: bytes) -> None:
             raise InputError(f"{name} is {what}, not text; {way}")
 
 
-def _check_lines(name: str, first: bytes, second: bytes, suffix: str) -> None:
+def _check_lines(source: Source, first: bytes, suffix: str) -> None:
     """Refuse one JSON document over many lines, which would make every line of it a bad one."""
+    name = source.name
     start = first.strip()
-    if start == b"[" or (start.startswith(b"[") and (suffix == ".json" or not second)):
+    if start == b"[" or (start.startswith(b"[") and (suffix == ".json" or not _line(source, 1))):
         raise InputError(f"{name} is one JSON array; make it a line an item: jq -c '.[]' {name} > prompts.jsonl")
     if start in (b"{", b"[{"):
         raise InputError(f"{name} is one JSON document over many lines; make it JSONL: jq -c . {name} > prompts.jsonl")
 
 
-def _sniff(first: bytes, second: bytes) -> str:
-    """The format that two lines look like. CSV only when the first can hardly be a prompt: names, and no blanks."""
+def _sniff(source: Source, first: bytes) -> str:
+    """The format that the first lines look like. CSV only when the first can hardly be a prompt: names, no blanks."""
     start = first.strip()
     if start.startswith((b'{"', b"[{")) or start in (b"{", b"[") or isinstance(parse_object(start), dict):
         return "jsonl"
     for delimiter in (b",", b"\t", b";"):
         cells = [cell.strip(b'"').decode(errors="replace") for cell in start.split(delimiter)]
-        if len(cells) > 1 and all(map(_COLUMN.fullmatch, cells)) and second.count(delimiter) >= len(cells) - 1:
+        if (
+            len(cells) > 1
+            and all(map(_COLUMN.fullmatch, cells))
+            and _line(source, 1).count(delimiter) >= len(cells) - 1
+        ):
             return "csv"
     return "text"
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 
-
 MEMORY = 5.0
 """Seconds after a hold in which another 429 counts as one more in a row."""
 KNOCK = 2.0

@@ -235,6 +235,8 @@ class ChatDecoder:
             found = json.loads(payload)
         except UNPARSED:
             found = payload.decode("utf-8", "replace")
+        if isinstance(found, list) and found:
+            found = found[0]
         if isinstance(found, dict) and found.get("error"):
             found = found["error"]
         raise ErrorInAnswer(failure_inside(found, self._redact))

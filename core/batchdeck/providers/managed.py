@@ -165,7 +165,7 @@ def managed_argv(config: RunConfig) -> list[str] | None:
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:
-    """Options as arguments: True stands alone, a list repeats, None and False are left out.
+    """Options as arguments: True stands alone, a list or a table repeats, None and False are left out.
 
     >>> flags({"rpm": 500, "fault": ["500=0.01"], "hold": True, "seed": None})
     ['--rpm=500', '--fault=500=0.01', '--hold']
@@ -173,6 +173,10 @@ def flags(options: Mapping[str, Any]) -> list[str]:
     arguments: list[str] = []
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, Mapping):
+            # SimOptions' own form of the same: {"faults": {"500": 0.01}}
+            flag = flag.removesuffix("s")
+            value = [f"{key}={part}" for key, part in value.items()]
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is True:
                 arguments.append(flag)

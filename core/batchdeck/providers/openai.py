@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from batchdeck import __version__
 from batchdeck.errors import UsageError
 from batchdeck.model import Answer, Failure, Rendered, RunConfig
 from batchdeck.providers.chat import ChatDecoder
 from batchdeck.providers.failures import failure
 from batchdeck.providers.presets import Endpoint, Preset, preset
 from batchdeck.providers.pricing import Prices
+from batchdeck.version import __version__
 
 PATH = "/chat/completions"
 MAX_TOKENS_NAMES = ("max_tokens", "max_completion_tokens")

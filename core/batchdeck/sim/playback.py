@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 
 from batchdeck.sim.wire import Script
 
+_GRAIN = 0.004
+"""Seconds; tokens that follow one another faster share a write. The first and the last are always on time."""
 _STEP = 20e-6
 _LONGEST_LEAD = 1e-3
 """Seconds; a server that is later than this is overloaded, which is not to be hidden."""
@@ -59,7 +61,7 @@ class Aim:
 
 
 async def play(script: Script, arrived: float, holds: Holds | None = None, aim: Aim | None = None) -> Chunks:
-    """Yield each chunk when it is due, with whether it is the last; those due by now come as one.
+    """Yield each chunk when it is due, with whether it is the last; those due by now or very soon come as one.
 
     arrived: the loop's time when the request came; every chunk aims at a time of its own after it, so delays do not add
     up. holds: set when answers are held; what follows a hold keeps its distance from it. aim: set when writing is real.
@@ -79,9 +81,10 @@ async def play(script: Script, arrived: float, holds: Holds | None = None, aim: 
         delay = due - early - loop.time()
         if delay > 0:
             await asyncio.sleep(delay)
-        elapsed = loop.time() - arrived
+        reached = max(loop.time() + early - arrived, at[start])
+        soon = min(at[start] + _GRAIN, at[-1])
         stop = start + 1
-        while stop < len(chunks) and stop != hold and at[stop] <= elapsed:
+        while stop < len(chunks) and stop != hold and (at[stop] <= reached or at[stop] < soon):
             stop += 1
         yield b"".join(chunks[start:stop]), stop == len(chunks)
         if aim is not None and delay > 0 and stop == len(chunks):

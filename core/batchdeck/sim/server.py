@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import struct
@@ -37,6 +38,8 @@ COMPLETIONS = "/v1/chat/completions"
 _BACKLOG = 4096
 """Connections not yet accepted: a client that opens 1,000 at once must not be made to wait for a second SYN."""
 _LARGEST_BODY = 256 * 1024 * 1024
+_SILENT = logging.getLogger("batchdeck.sim.access")
+_SILENT.disabled = True
 _FAREWELL = 0.05
 """Seconds that open responses get when the server stops."""
 
@@ -238,7 +241,7 @@ class _Http(web.Server):
         self.accepted = 0
 
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, access_log=None)
+        return _Connection(self, loop=self._loop, access_log=_SILENT)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         self.accepted += 1

@@ -1,0 +1,155 @@
+"""The four charts: their points are the samples table, a spike is never lost, and they draw only what is new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual.app import App, ComposeResult
+
+from batchdeck.model import Event, Sample
+from batchdeck.store.reader import RunReader
+from batchdeck_tui.widgets.charts import Chart, Charts
+from batchdeck_tui.widgets.history import KEPT, History, Point, by_column, thin
+from batchdeck_tui.widgets.plot import Curve, ceiling, draw
+from tests.tui.runfile import make_run, make_samples
+
+NAMES = ("throughput", "in_flight", "cap", "queue", "hits")
+
+
+class ChartsApp(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Charts()
+
+    @property
+    def charts(self) -> Charts:
+        return self.query_one(Charts)
+
+    @property
+    def builds(self) -> int:
+        return sum(chart.builds for chart in self.query(Chart))
+
+    def text(self) -> str:
+        return "\n".join(chart.render_line(y).text for chart in self.query(Chart) for y in range(chart.size.height))
+
+
+async def test_each_charts_points_are_the_samples_table(tmp_path: Path) -> None:
+    samples, events = make_samples(90)
+    with RunReader(make_run(tmp_path / "run.db", 10, samples=samples, events=events)) as reader:
+        read, happened = reader.samples(), reader.events()
+    app = ChartsApp()
+    async with app.run_test(size=(120, 30)) as pilot:
+        app.charts.extend(read[:60], happened)
+        app.charts.extend(read[60:], [])
+        await pilot.pause()
+        assert app.charts.series("throughput") == [(s.t, (s.done + s.failed) / s.dt) for s in samples]
+        assert app.charts.series("in_flight") == [(s.t, s.in_flight) for s in samples]
+        assert app.charts.series("cap") == [(s.t, float(s.concurrency)) for s in samples]
+        assert app.charts.series("queue") == [(s.t, float(s.queued)) for s in samples]
+        assert app.charts.series("hits") == [(s.t, float(s.rate_limit_hits)) for s in samples]
+        assert app.charts.marks() == [(45.0, 20.0)]
+        app.charts.reset()
+        await pilot.pause()
+        assert app.charts.series("hits") == app.charts.marks() == []
+        assert "waiting for the first sample" in app.text()
+
+
+@pytest.mark.parametrize("size", [(80, 6), (80, 24), (160, 48), (200, 60), (40, 30)])
+async def test_charts_read_well_at_any_size(size: tuple[int, int]) -> None:
+    app = ChartsApp()
+    samples, events = make_samples(120)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        assert app.text().count("waiting") == 4
+        app.charts.extend(samples, events)
+        await pilot.pause()
+        for chart in app.query(Chart):
+            lines = [chart.render_line(y).text for y in range(chart.size.height)]
+            assert all(cell_len(line) == chart.size.width for line in lines)
+            assert lines[-1].split()[0] == "0:00"
+            assert lines[-1].split()[-1] == "2:00"
+            assert any("│" in line for line in lines), "the change of concurrency is marked"
+            assert any("→ 20" in line for line in lines)
+            assert any("⠀" < char <= "⣿" for line in lines for char in line)
+
+
+async def test_charts_are_built_again_only_for_a_new_sample_or_size() -> None:
+    app = ChartsApp()
+    samples, events = make_samples(60)
+    async with app.run_test(size=(100, 30)) as pilot:
+        app.charts.extend(samples[:50], events)
+        await pilot.pause()
+        built = app.builds
+        app.charts.extend([], [])
+        app.charts.extend(samples[:50], events)
+        app.charts.refresh()
+        await pilot.pause()
+        assert app.builds == built
+        app.charts.extend(samples[50:51], [])
+        await pilot.pause()
+        assert app.builds == built + 4
+        await pilot.resize_terminal(120, 30)
+        await pilot.pause()
+        assert app.builds == built + 8
+
+
+def test_a_day_of_samples_stays_small_and_its_one_429_in_sight() -> None:
+    quiet = make_samples(1)[0][0]
+    history = History()
+    for second in range(1, 86_400):
+        hits = 9 if second == 4_000 else 0
+        history.extend([msgspec.structs.replace(quiet, t=float(second), rate_limit_hits=hits)], [])
+    points = history.series["hits"].points
+    assert len(points) <= KEPT + 1
+    assert (4_000.0, 9.0) in points
+    assert history.hits == 9
+    lines = draw([Curve("hits", points, stems=True)], [], (0, 86_400), 80, 10)
+    assert any(ink == "hits" for line in lines for _, ink in line)
+
+
+@given(values=st.lists(st.floats(0, 1e6), min_size=1, max_size=400), columns=st.integers(1, 60))
+def test_thinning_keeps_the_least_and_the_greatest_in_order(values: list[float], columns: int) -> None:
+    points: list[Point] = [(float(t), value) for t, value in enumerate(values)]
+    for kept in (by_column(points, 0.0, float(len(values)), columns), thin(points, 4)):
+        assert kept == sorted(kept)
+        assert set(kept) <= set(points)
+        assert max(value for _, value in kept) == max(values)
+        assert min(value for _, value in kept) == min(values)
+    assert len(by_column(points, 0.0, float(len(values)), columns)) <= 2 * columns + 1
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.0, 0.0], [1e12, 0.0, 1.0], [0.001], [3.0] * 500, list(range(999))])
+def test_odd_series_are_drawn_to_the_size_asked_for(values: list[float]) -> None:
+    points = [(float(t + 1), float(value)) for t, value in enumerate(values)]
+    for width, height in ((3, 2), (19, 5), (80, 15)):
+        lines = draw([Curve("x", points, fill=True)], [(1.0, 5.0)], (0.0, points[-1][0]), width, height)
+        assert len(lines) in (0, height)
+        assert all(sum(cell_len(text) for text, _ in line) == width for line in lines)
+    assert ceiling(max(values)) >= max(values)
+
+
+def test_the_caption_of_a_crowd_of_marks_is_the_newest() -> None:
+    points = [(float(t), 10.0) for t in range(100)]
+    marks = [(50.0, 11.0), (51.0, 12.0), (52.0, 13.0)]
+    lines = draw([Curve("x", points)], marks, (0.0, 100.0), 60, 8)
+    top = "".join(text for text, _ in lines[0])
+    assert "→ 13" in top
+    assert "→ 12" not in top
+
+
+def test_events_of_other_kinds_are_no_marks() -> None:
+    history = History()
+    event = Event(id=1, t=3.0, at=0.0, kind="pause", detail="", value=None)
+    history.extend([], [event, msgspec.structs.replace(event, kind="concurrency", value=4.0)])
+    assert history.marks == [(3.0, 4.0)]
+
+
+def test_a_sample_without_length_is_no_division_by_zero() -> None:
+    sample: Sample = msgspec.structs.replace(make_samples(1)[0][0], dt=0.0)
+    history = History()
+    history.extend([sample], [])
+    assert history.series["throughput"].points == [(1.0, 0.0)]
