@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -13,6 +14,10 @@ def main() -> None:
     from batchdeck.errors import EXIT_INTERRUPTED, EXIT_USAGE, BatchdeckError
     from batchdeck.inert import inert
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without Unicode gets question marks, not a traceback.
+            stream.reconfigure(errors="replace")
     try:
         code = root(standalone_mode=False)
     except click.UsageError as error:
@@ -27,10 +32,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         print("batchdeck: interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (``| head``): nothing more to say, and no second error at exit.
-        sys.stdout = None  # type: ignore[assignment]
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)
 
 

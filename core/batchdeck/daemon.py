@@ -73,8 +73,7 @@ def engine_main(launch_fd: int, ready_fd: int) -> int:
     with os.fdopen(launch_fd, "rb") as pipe:
         launch = msgspec.json.decode(pipe.read(), type=Launch)
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    write_log(logging.StreamHandler(sys.stderr))
 
     def say(ready: Ready) -> None:
         # The launcher may be gone already; then there is nobody to tell.
@@ -96,6 +95,14 @@ def engine_main(launch_fd: int, ready_fd: int) -> int:
         return error.exit_code
     log.info("ended: %s", summary.state)
     return exit_code(summary)
+
+
+def write_log(handler: logging.Handler) -> None:
+    """Send the engine log to ``handler``."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def run_loop(main: Coroutine[Any, Any, Summary]) -> Summary:
@@ -153,22 +160,30 @@ async def _live(
 ) -> None:
     """Work, and stay for as long as somebody watches: they may want failed items tried again."""
     while True:
-        if watcher is None:
-            await engine.run()
-        else:
-            work = asyncio.create_task(engine.run())
-            while not work.done():
-                await watcher.tick(snapshots.take(), store)
-                await asyncio.wait([work], timeout=TICK_SECONDS)
-            await work
-            await watcher.tick(snapshots.take(), store)
+        if watcher is not None:
+            await _watched(engine, snapshots, store, watcher)
             return
+        await engine.run()
         while not engine.wanted.is_set():
             if server.quiet > LINGER_SECONDS:
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await engine.wanted.wait()
+
+
+async def _watched(engine: Engine, snapshots: Snapshots, store: Store, watcher: Watcher) -> None:
+    """Work under somebody's eyes. When they cannot be shown anything any more (``| head``), the run is cut short."""
+    work = asyncio.create_task(engine.run())
+    try:
+        while not work.done():
+            await watcher.tick(snapshots.take(), store)
+            await asyncio.wait([work], timeout=TICK_SECONDS)
+        await watcher.tick(snapshots.take(), store)
+    finally:
+        if not work.done():
+            engine.cancel()
+        await work
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ class Prompts:
         """Raises ``UsageError`` for a template that does not parse or names a column that the input does not have."""
         if prompt is not None and not prompt.strip():
             raise UsageError("--prompt is empty")
+        self._columns = columns
         self._prompt = _template(prompt, "--prompt", columns)
         self._system = _template(system or None, "--system", columns)
         if prompt is None and columns and not _speaks(columns):
@@ -48,7 +49,7 @@ class Prompts:
             return _batch_line(fields, system)
         if fields.get("messages") is not None:
             return _chat(_messages(fields["messages"]), system)
-        return _ask(_text(_own_prompt(fields)), system)
+        return _ask(_text(_own_prompt(fields, self._columns)), system)
 
 
 def _template(text: str | None, what: str, columns: tuple[str, ...]) -> Callable[[Mapping[str, Any]], str] | None:
@@ -77,12 +78,13 @@ def _speaks(columns: tuple[str, ...]) -> bool:
     return bool(named) or len(_content(columns)) == 1
 
 
-def _own_prompt(fields: dict[str, Any]) -> Any:
+def _own_prompt(fields: dict[str, Any], columns: tuple[str, ...]) -> Any:
     for column in ("prompt", "text"):
         if fields.get(column) is not None:
             return fields[column]
     content = _content(tuple(fields))
-    if len(content) == 1:
+    # A row with one odd column in a file of others is a mistake to show, not a prompt to pay for.
+    if len(content) == 1 and (not columns or content[0] in columns):
         return fields[content[0]]
     if not content:
         raise InputError("the row has no column to ask")

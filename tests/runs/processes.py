@@ -41,7 +41,10 @@ class Sim:
 @contextmanager
 def simulator(*options: str) -> Iterator[Sim]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "batchdeck", "sim", *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", "batchdeck", "sim", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert process.stdout is not None
     try:

@@ -80,7 +80,7 @@ async def test_charts_read_well_at_any_size(size: tuple[int, int]) -> None:
 async def test_charts_are_built_again_only_for_a_new_sample_or_size() -> None:
     app = ChartsApp()
     samples, events = make_samples(60)
-    async with app.run_test(size=(100, 30)) as pilot:
+    async with app.run_test(size=(120, 30)) as pilot:
         app.charts.extend(samples[:50], events)
         await pilot.pause()
         built = app.builds
@@ -92,7 +92,7 @@ async def test_charts_are_built_again_only_for_a_new_sample_or_size() -> None:
         app.charts.extend(samples[50:51], [])
         await pilot.pause()
         assert app.builds == built + 4
-        await pilot.resize_terminal(120, 30)
+        await pilot.resize_terminal(140, 30)
         await pilot.pause()
         assert app.builds == built + 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
@@ -157,6 +157,7 @@ async def test_only_lines_that_read_differently_are_painted_again() -> None:
         assert app.head.paints == painted + 1
 
 
+@settings(max_examples=60)
 @given(
     name=st.text(max_size=90),
     message=st.sampled_from((*HOSTILE, "")),
@@ -169,13 +170,12 @@ async def test_only_lines_that_read_differently_are_painted_again() -> None:
 def test_no_line_is_wider_than_the_terminal(
     name: str, message: str, state: str, done: int, failed: int, expected: int | None, width: int
 ) -> None:
-    counts = replace(COUNTS, done=done, failed=failed, cost=1e5, tokens_in=10**13)
+    counts = replace(COUNTS, done=done, failed=failed, cost=1e5, tokens_in=10**12)
     view = replace(RUNNING, run=name, message=message, state=state, counts=counts, items_expected=expected)
     for line in lines(view, width):
         text = "".join(text for text, _ in line)
         assert "\x1b" not in text
-        if done < 10**6 and failed < 10**6:
-            assert cell_len(text) <= width
+        assert cell_len(text) <= width
 
 
 async def test_errors_are_listed_by_class_with_an_example() -> None:

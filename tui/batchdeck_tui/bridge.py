@@ -60,6 +60,7 @@ class RunBridge:
                 info = await asyncio.to_thread(lock.probe, self.path)
                 if info is not None and info.endpoint and await self._follow(info.endpoint):
                     told = False
+                    await asyncio.sleep(FASTEST)
                     continue
                 if info is not None or not told:
                     # Held by an engine that is not heard here (it starts, it ends, or is on another host): its file
@@ -68,8 +69,8 @@ class RunBridge:
                     told = info is None
                 await asyncio.sleep(PROBE)
         finally:
-            await self._file.close()
-            await self._search.close()
+            self._file.close()
+            self._search.close()
 
     def look(self, visible: Sequence[int], opened: int | None, census: bool) -> None:
         """What the screen shows: its rows in view, the row in the detail pane, and whether it lists all in flight."""

@@ -172,7 +172,7 @@ VERBS: tuple[Verb, ...] = (
         keys="F",
         shown="F",
         action="filter(-1)",
-        title="Filter by state, backwards",
+        title="Filter the other way",
         does="failed, done, queued, in flight, all",
     ),
     Verb(
@@ -320,4 +320,5 @@ def palette(screen: Screen[object]) -> Iterable[SystemCommand]:
         async def carry_out(action: str = verb.action, node: object = node) -> None:
             await screen.app.run_action(action, default_namespace=node)  # type: ignore[arg-type]
 
-        yield SystemCommand(verb.title, f"{verb.does}  [{verb.shown}]", carry_out)
+        # Textual reads this text as markup, and one of our keys opens a tag.
+        yield SystemCommand(verb.title, f"{verb.shown}   {verb.does}".replace("[", r"\["), carry_out)

@@ -24,7 +24,7 @@ def duration(seconds: float | None) -> str:
     if minutes < 24 * 60:
         return f"{minutes // 60}h {minutes % 60:02d}m"
     hours = minutes // 60
-    return f"{hours // 24}d {hours % 24}h" if hours < 1_000_000 else f"{hours // 24}d"
+    return f"{hours // 24}d {hours % 24}h" if hours < 240 else f"{hours // 24}d"
 
 
 def clock(seconds: float | None) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from batchdeck.errors import StoreError
 from batchdeck.store.reader import RunReader
 
 T = TypeVar("T")
@@ -21,7 +23,11 @@ class Reading:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reader: RunReader | None = None
+        self._closed = False
         self._turn = asyncio.Lock()
+        # SQLite crashes when a connection is closed under a query, and a task can be cancelled twice and leave its
+        # thread behind: only the thread itself knows that it is done.
+        self._busy = threading.Lock()
 
     async def ask(self, question: Callable[[RunReader], T]) -> T:
         """The answer, or ``StoreError``. Cancelling the caller interrupts the query and waits until it has ended."""
@@ -30,20 +36,38 @@ class Reading:
             try:
                 return await asyncio.shield(answer)
             except asyncio.CancelledError:
+                answer.add_done_callback(_drop)
                 while not answer.done():
-                    if self._reader is not None:
-                        self._reader.interrupt()
+                    self._interrupt()
                     await asyncio.wait({answer}, timeout=ASK_AGAIN)
-                answer.exception()  # taken, so that asyncio does not report the interrupted query as lost
                 raise
 
-    async def close(self) -> None:
-        async with self._turn:
+    def close(self) -> None:
+        """Interrupt what is asked, and take no more questions."""
+        self._closed = True
+        while not self._busy.acquire(timeout=ASK_AGAIN):
+            self._interrupt()
+        try:
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None
+        finally:
+            self._busy.release()
+
+    def _interrupt(self) -> None:
+        if self._reader is not None:
+            self._reader.interrupt()
 
     def _answer(self, question: Callable[[RunReader], T]) -> T:
-        if self._reader is None:
-            self._reader = RunReader(self._path)
-        return question(self._reader)
+        with self._busy:
+            if self._closed:
+                raise StoreError(f"{self._path}: closed")
+            if self._reader is None:
+                self._reader = RunReader(self._path)
+            return question(self._reader)
+
+
+def _drop(answer: asyncio.Future[T]) -> None:
+    """Take the outcome that nobody waits for, so that asyncio does not report an interrupted query as lost."""
+    if not answer.cancelled():
+        answer.exception()

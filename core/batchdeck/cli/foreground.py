@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from batchdeck.daemon import exit_code, host, run_loop
+from batchdeck.config import log_path
+from batchdeck.daemon import exit_code, host, run_loop, write_log
 from batchdeck.export import row_json
 from batchdeck.format import progress_line
 from batchdeck.inert import inert
@@ -29,7 +32,7 @@ class Progress:
         self._follow = follow
         self._in_place = sys.stderr.isatty()
         self._said_at = float("-inf")
-        self._message = ""
+        self._state = ""
         self._seq: int | None = None
 
     async def tick(self, snapshot: Snapshot, store: Store) -> None:
@@ -43,10 +46,10 @@ class Progress:
             sys.stderr.flush()
             return
         now = asyncio.get_running_loop().time()
-        if now - self._said_at >= PLAIN_SECONDS or (snapshot.message and snapshot.message != self._message):
+        if now - self._said_at >= PLAIN_SECONDS or snapshot.state != self._state:
             print(line, file=sys.stderr, flush=True)
-            self._said_at = now if now - self._said_at >= PLAIN_SECONDS else self._said_at
-        self._message = snapshot.message
+            self._said_at = now
+        self._state = snapshot.state
 
     def end(self) -> None:
         if self._in_place and not self._quiet:
@@ -74,6 +77,7 @@ def _settled(file: RunFile, seq: int) -> tuple[list[dict[str, Any]], int]:
 def run_foreground(launch: Launch, *, as_json: bool, quiet: bool, follow: bool) -> int:
     """Run to the end. Returns the exit code."""
     progress = Progress(quiet=quiet, follow=follow)
+    write_log(logging.FileHandler(log_path(Path(launch.path)), delay=True))
 
     def ready(word: Ready) -> None:
         if not quiet:

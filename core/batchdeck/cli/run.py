@@ -152,6 +152,8 @@ def build_config(given: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
     input_format = given["input_format"]
     if source != "-":
         opened = open_input(source, input_format)
+        if opened.size is None:
+            raise UsageError(f"{source} is a pipe; give it as standard input: batchdeck run - … < {source}")
         input_format = opened.format
         Prompts(prompt, given["system"], opened.columns)
         model = model or _batch_model(opened)

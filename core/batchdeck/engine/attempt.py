@@ -10,6 +10,7 @@ import msgspec
 from batchdeck.errors import DecodeError, TransportError
 from batchdeck.model import Answer, Failure, Limits, LiveRow, Settled, Timings, Wall, WorkOrder
 from batchdeck.providers.base import Decoder, Provider
+from batchdeck.providers.failures import ErrorInAnswer
 from batchdeck.transport.base import Request, Transport
 
 RAW_LIMIT = 8 << 20
@@ -55,7 +56,8 @@ class Flight:
         self._decoder: Decoder | None = None
         self.deadline = 0.0
         self.deadline_kind = ""
-        self._set_deadline("first_token", self.started + limits.first_token)
+        # An answer in one piece has no first token: only its whole time is limited.
+        self._set_deadline("first_token", self.started + (limits.first_token if order.stream else limits.total))
 
     def __repr__(self) -> str:
         return f"<Flight {self.order.idx} #{self.order.number} {self.phase}>"
@@ -76,10 +78,14 @@ class Flight:
         )
 
     def stop(self, why: str) -> None:
-        """Cut the request off: ``why`` is ``cancelled`` or the kind of a time limit. Its task settles it at once."""
-        if self.abort is None and self.task is not None:
+        """Cut the request off: ``why`` is ``cancelled`` or the kind of a time limit. Its task settles it at once.
+
+        One that its task has not taken up yet is not sent at all.
+        """
+        if self.abort is None:
             self.abort = why
-            self.task.cancel()
+            if self.task is not None:
+                self.task.cancel()
 
     def _set_deadline(self, kind: str, at: float) -> None:
         total = self.started + self._limits.total
@@ -162,6 +168,8 @@ async def fly(
     flight: Flight, transport: Transport, url: str, headers: tuple[tuple[str, str], ...], provider: Provider, wall: Wall
 ) -> Settled:
     """Carry one request out. Always returns; only a cancellation that is not the engine's own passes through."""
+    if flight.abort is not None:
+        return flight.settle(flight.aborted(), None)
     task = asyncio.current_task()
     assert task is not None
     flight.task = task
@@ -177,6 +185,8 @@ async def fly(
             raise
         task.uncancel()
         return flight.settle(flight.aborted(), flight.partial())
+    except ErrorInAnswer as error:
+        return flight.settle(error.failure, flight.partial())
     except TransportError as error:
         failure = Failure(outcome="transient", error_type=error.kind, message=str(error))
         if error.kind == "connect_timeout":

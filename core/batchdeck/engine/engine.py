@@ -127,6 +127,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._wake = 0.0
         self._trouble: str | None = None
+        self._broken: str | None = None
         self._stop: tuple[Ending, str] | None = None
         self._ended: asyncio.Future[Ending] | None = None
         self._logged: dict[str, int] = {}
@@ -145,7 +146,7 @@ class Engine:
         self._stop = None
         self.message = ""
         self.queue.restart()
-        self.collector = Collector(now, self.counts)
+        self.collector = Collector(now, self.counts, self.collector.sampled)
         self.state = "running"
         began = "resumed" if self.counts.attempts or self.counts.seconds else "started"
         self._store.submit(lambda file: file.intend("run"))
@@ -167,8 +168,11 @@ class Engine:
                 log.exception("the engine broke", exc_info=errors)
             ending, self.message = "failed", str(error) or repr(error)
         finally:
+            # No slot is left; those that were cut off or broke did not settle.
             self._group = None
             self.flights.clear()
+            self._parked.clear()
+            self.gate.in_flight = 0
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -186,7 +190,14 @@ class Engine:
         self.state = ending
 
     async def _ingesting(self, read: Callable[[Arrived], Awaitable[None]]) -> None:
-        await read(self._arrived)
+        try:
+            await read(self._arrived)
+        except BatchdeckError as error:
+            # What is in flight is paid for: it goes on to its end.
+            log.error("the input cannot be read on: %s", error)
+            self._halt("failed", str(error))
+            self._dispatch()
+            return
         self.ingest_complete = True
         log.info("input read: %d items, %d bad lines", self.counts.items, self.counts.bad_lines)
         self._dispatch()
@@ -233,7 +244,7 @@ class Engine:
 
     def _dispatch(self) -> None:
         """Start all that may start now, and look ahead for more."""
-        if self._group is None:
+        if self._group is None or self._ended is None or self._ended.done():
             return
         now = self._loop.time()
         while (work := self._admit(now)) is not None:
@@ -342,7 +353,7 @@ class Engine:
             until = now + backoff(self._policy, work.transient, self._rng, failure.retry_after)
         elif failure.outcome == "fatal":
             self._halt("stopped", failure.message)
-        limited_for = now - work.limited_since if work.limited_since is not None else 0.0
+        limited_for = until - work.limited_since if work.limited_since is not None else 0.0
         if not may_retry(self._policy, failure, work.transient, limited_for):
             self._log_failure(work, failure)
             return "failed"
@@ -367,7 +378,7 @@ class Engine:
             self._stop = (ending, message)
             self.message = message
             self.state = "draining"
-            self._note("stopped" if ending == "stopped" else "drain", message or ending)
+            self._note({"drained": "drain", "cancelled": "cancel"}.get(ending, "stopped"), message or ending)
 
     # -- looking ahead
 
@@ -430,7 +441,7 @@ class Engine:
         self._dispatch()
 
     def broken(self, error: BaseException) -> None:
-        self.message = f"the run file cannot be written: {error}"
+        self._broken = self.message = f"the run file cannot be written: {error}"
         self._end("failed")
 
     # -- chores
@@ -483,7 +494,8 @@ class Engine:
 
     def _note(self, kind: str, detail: str, value: float | None = None) -> None:
         """An event: into the run file, and into the log."""
-        t, at = self.collector.elapsed(self._loop.time()), self._wall()
+        t = self.counts.seconds if self.is_over else self.collector.elapsed(self._loop.time())
+        at = self._wall()
         log.info("%s: %s", kind, detail)
         if self._trace is not None:
             self._trace(self._loop.time(), kind, -1, detail)
@@ -549,6 +561,8 @@ class Engine:
             self._note("resume", "resumed")
             self._dispatch()
             return Reply(ok=True, message="resumed")
+        if self._broken is not None:
+            return Reply(ok=False, message=self._broken)
         if self.is_over and self.state != "done":
             self.wanted.set()
             return Reply(ok=True, message="going on")
@@ -568,8 +582,12 @@ class Engine:
         if self.is_over:
             return Reply(ok=False, message=f"the run is {self.state} already")
         self._store.submit(lambda file: file.intend("cancel"))
-        self._halt("cancelled", "")
-        self._stop = ("cancelled", "")
+        if self._stop is None:
+            self._halt("cancelled", "")
+        else:
+            self._note("cancel", "cancelled")
+            if self._stop[0] == "drained":
+                self._stop = ("cancelled", "")
         cut = 0
         for flight in self.flights.values():
             if flight.phase != "store":
@@ -591,13 +609,15 @@ class Engine:
                 total += count
                 self.queue.retried()
                 self._dispatch()
+        except StoreError as error:
+            return Reply(ok=False, message=str(error))
         finally:
             self._putting_back -= 1
         if not total:
             self._dispatch()
             return Reply(ok=False, message="no failed item can be tried again")
         self._note("retry", f"{total} failed items go again", total)
-        if self.is_over:
+        if self.is_over or (self._ended is not None and self._ended.done()):
             self.wanted.set()
         self._dispatch()
         return Reply(ok=True, message=f"{total} failed items go again")

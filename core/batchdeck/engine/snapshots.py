@@ -67,14 +67,14 @@ class Snapshots:
         if engine.state == "paused":
             return "paused: nothing new is sent"
         if engine.state == "draining":
-            return f"draining: {engine.gate.in_flight} requests go on to their end"
+            return f"draining: {engine.gate.in_flight} in flight go on to their end"
         if engine.cooldown.until > now:
             return f"held by the provider's rate limit for {engine.cooldown.until - now:.1f} s more"
         if engine.uncommitted >= engine.gate.cap and not engine.gate.in_flight:
             return "waiting for the disk: answers are being written"
         due = engine.queue.next_due()
         if not engine.gate.in_flight and due is not None and due > now:
-            return f"waiting {due - now:.1f} s to try {engine.queue.backoff} items again"
+            return f"waiting {due - now:.1f} s; {engine.queue.backoff} to try again"
         return ""
 
 

@@ -11,7 +11,8 @@ from batchdeck.model import Counts, Sample, Settlement
 class Collector:
     """Fed by the engine at every change; gives a ``Sample`` a second. All times are the loop's."""
 
-    def __init__(self, now: float, counts: Counts) -> None:
+    def __init__(self, now: float, counts: Counts, since: Counts | None = None) -> None:
+        """counts: as committed. since: as the last sample of an earlier collector left them, so that none is missed."""
         self.ttft = Histogram()
         self.e2e = Histogram()
         self.items = RateWindow()
@@ -21,11 +22,16 @@ class Collector:
         self._base = counts.seconds
         self._started = now
         self._sampled = now
-        self._counts = counts
+        self._counts = counts if since is None else since
         self._changed = now
         self._in_flight = 0
         self._area = 0.0
         self._peak = 0
+
+    @property
+    def sampled(self) -> Counts:
+        """The counters that the samples so far add up to."""
+        return self._counts
 
     def in_flight(self, now: float, count: int) -> None:
         """The number of requests in flight changed."""

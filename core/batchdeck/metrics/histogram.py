@@ -32,14 +32,17 @@ class Histogram:
         self.total += other.total
 
     def quantile(self, q: float) -> float:
-        """The value below which a share ``q`` of all values lies. Raises ``ValueError`` when there are none."""
+        """The smallest value that a share ``q`` of all values does not exceed (nearest rank).
+
+        Raises ``ValueError`` when there are none.
+        """
         if not self.total:
             raise ValueError("no values")
-        rank = q * (self.total - 1)
+        rank = max(1, math.ceil(q * self.total))
         seen = 0
         for key in sorted(self._buckets):
             seen += self._buckets[key]
-            if seen > rank:
+            if seen >= rank:
                 return 2 * GAMMA**key / (1 + GAMMA)
         raise AssertionError("the counts do not add up")
 

@@ -34,10 +34,11 @@ def backoff(policy: RetryPolicy, failures: int, rng: random.Random, retry_after:
 def may_retry(policy: RetryPolicy, failure: Failure, failures: int, limited_for: float) -> bool:
     """Whether an item goes on after ``failure``.
 
-    failures: transient errors so far, this one included. limited_for: seconds since its first 429.
+    failures: transient errors so far, this one included. limited_for: seconds from its first 429 to the end of the hold
+    that it would have to wait for now.
     """
     if failure.outcome == "transient":
         return failures <= policy.max_retries
     if failure.outcome == "rate_limited":
-        return policy.max_wait is None or limited_for < policy.max_wait
+        return policy.max_wait is None or limited_for <= policy.max_wait
     return failure.outcome in ("fatal", "cancelled")

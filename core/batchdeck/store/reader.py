@@ -99,7 +99,11 @@ class RunReader:
         )
         counts = self.counts()
         state: RunState
-        held = lock.probe(self.path) is not None
+        try:
+            held = lock.probe(self.path) is not None
+            settings = msgspec.json.decode(config, type=RunConfig)
+        except (OSError, msgspec.DecodeError) as error:
+            raise StoreError(f"{self.path}: {error}") from error
         if ending is not None:
             state = ending
         elif not held:
@@ -116,13 +120,14 @@ class RunReader:
                 "SELECT coalesce(sum(done + failed), 0), coalesce(sum(dt), 0)"
                 " FROM (SELECT done, failed, dt FROM samples ORDER BY t DESC LIMIT 10)"
             )
-            rate = done / seconds if seconds else 0.0
+            # Items put back for another try count as failures taken back.
+            rate = max(0, done) / seconds if seconds else 0.0
         return RunMeta(
             run=run,
             path=str(self.path),
             state=state,
             message=message,
-            config=msgspec.json.decode(config, type=RunConfig),
+            config=settings,
             counts=counts,
             ingest_complete=bool(complete),
             items_expected=expected,

@@ -7,6 +7,7 @@ commits a whole group at once. Counters are kept here and written with the rows 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sqlite3
 import sys
@@ -23,6 +24,8 @@ from batchdeck.inputs.base import SourceState
 from batchdeck.model import Counts, ErrorClass, IngestRow, Item, RunConfig, Sample, Settlement
 from batchdeck.store.migrations import migrate
 from batchdeck.store.reader import APPLICATION_ID
+
+log = logging.getLogger("batchdeck.store")
 
 RETRY_LANE = 1 << 40
 """Positions from here on belong to retried items: their order is that of the retries, behind everything ingested."""
@@ -88,31 +91,45 @@ class RunFile:
         """Open an existing run file and bring its schema up to date."""
         if not path.is_file():
             raise UsageError(f"{path}: no such run file")
+        cut_short = f"{path}: the run file was cut short before the run began; delete it and launch again"
+        if not path.stat().st_size:
+            # SQLite would take an empty file for a new database, and make one of it.
+            raise StoreError(cut_short)
         file = cls._connect(path)
-        if file.conn.execute("SELECT count(*) FROM run").fetchone()[0] == 0:
+        if not file._number("SELECT count(*) FROM run"):
             file.close()
-            raise StoreError(f"{path}: the run file was cut short before the run began; delete it and launch again")
+            raise StoreError(cut_short)
         return file
 
     @classmethod
     def _connect(cls, path: Path) -> RunFile:
         try:
             conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            conn.execute("PRAGMA busy_timeout = 5000")
-            file = cls(path, conn)
-            if conn.execute("PRAGMA page_count").fetchone()[0] and not _is_run(conn):
-                conn.close()
-                raise StoreError(f"{path}: this SQLite file is not a batchdeck run")
-            conn.execute("PRAGMA journal_mode = WAL")
-            conn.execute("PRAGMA synchronous = FULL")
-            conn.execute("PRAGMA wal_autocheckpoint = 0")
-            if sys.platform == "darwin":
-                conn.execute("PRAGMA fullfsync = 1")
-            migrate(file.db)
-            file._load()
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
+        file = cls(path, conn)
+        try:
+            file._prepare()
+        except (sqlite3.Error, StoreError) as error:
+            conn.close()
+            raise StoreError(f"{path}: {error}") from error
         return file
+
+    def _prepare(self) -> None:
+        conn = self.conn
+        conn.execute("PRAGMA busy_timeout = 5000")
+        if conn.execute("PRAGMA page_count").fetchone()[0] and not _is_run(conn):
+            # Said before anything is written to a file that may be somebody else's.
+            raise StoreError("this SQLite file is not a batchdeck run")
+        conn.execute("PRAGMA journal_mode = WAL")
+        conn.execute("PRAGMA synchronous = FULL")
+        conn.execute("PRAGMA wal_autocheckpoint = 0")
+        if sys.platform == "darwin":
+            conn.execute("PRAGMA fullfsync = 1")
+        migrate(self.db)
+        if not self._number("SELECT count(*) FROM sqlite_master WHERE name = 'run'"):
+            raise StoreError("the run file has lost its tables")
+        self._load()
 
     def _load(self) -> None:
         self._values = dict(self.conn.execute("SELECT name, value FROM counters"))
@@ -157,13 +174,18 @@ class RunFile:
         self._saved = None
 
     def checkpoint(self, *, final: bool = False) -> None:
-        """Fold the WAL back once it is large (or at the end). A reader in the way only postpones it."""
+        """Fold the WAL back once it is large (or at the end). A reader in the way or a full disk only postpones it."""
         wal = self.path.with_name(self.path.name + "-wal")
         size = wal.stat().st_size if wal.exists() else 0
         if not final and size < self._wal_limit:
             return
         self.conn.execute("PRAGMA busy_timeout = 0")
-        busy = self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        try:
+            busy = bool(self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            # A full disk: what was committed stands in the WAL, and can be folded back another time.
+            log.warning("%s: the write-ahead log could not be folded back: %s", self.path, error)
+            busy = True
         self.conn.execute("PRAGMA busy_timeout = 5000")
         self._wal_limit = size + CHECKPOINT_BYTES if busy else CHECKPOINT_BYTES
 
@@ -257,7 +279,8 @@ class RunFile:
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Write attempts to the ledger and the outcomes they decided, and count them."""
-        self.seq += 1
+        if any(settlement.outcome is not None for settlement in settlements):
+            self.seq += 1
         attempts: list[tuple[Any, ...]] = []
         outcomes: list[tuple[Any, ...]] = []
         for settlement in settlements:
@@ -275,15 +298,17 @@ class RunFile:
         settled = settlement.settled
         order, failure, answer, timings = settled.order, settled.failure, settled.answer, settled.timings
         headers = {
-            name: value for name, value in settled.headers if name in KEPT_HEADERS or name.startswith("x-ratelimit-")
+            name: storable(value)
+            for name, value in settled.headers
+            if name in KEPT_HEADERS or name.startswith("x-ratelimit-")
         }
         return (
             self._attempt, order.idx, order.variant, order.revision, order.number,
             hashlib.blake2b(order.body, digest_size=12).hexdigest(),
             failure.outcome if failure else "ok", settled.status,
-            failure.error_type if failure else None, failure.message if failure else None,
-            storable(answer.text) if answer else "", answer.finish_reason if answer else None,
-            answer.model if answer else None, answer.tokens_in if answer else None,
+            failure.error_type if failure else None, storable(failure.message) if failure else None,
+            storable(answer.text) if answer else "", _storable(answer.finish_reason) if answer else None,
+            _storable(answer.model) if answer else None, answer.tokens_in if answer else None,
             answer.tokens_out if answer else None, answer.tokens_cached if answer else None, settled.cost,
             timings.started_at, timings.ttft, timings.itl, timings.seconds, settled.sends,
             msgspec.json.encode(headers).decode(), "zlib", zlib.compress(settled.raw, 1),
@@ -303,7 +328,7 @@ class RunFile:
         elif failure is None:
             self._add("unpriced", 1)
         if failure is not None:
-            if failure.outcome == "rate_limited":
+            if failure.outcome == "rate_limited" or settled.status == 429:
                 self._add("rate_limit_hits", 1)
             elif failure.outcome == "transient" and settlement.outcome is None:
                 self._add("retries", 1)
@@ -348,7 +373,9 @@ class RunFile:
 
     def event(self, t: float, at: float, kind: str, detail: str, value: float | None) -> None:
         self._event += 1
-        self.conn.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (self._event, t, at, kind, detail, value))
+        self.conn.execute(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (self._event, t, at, kind, storable(detail), value)
+        )
 
     def intend(self, intent: str) -> None:
         """What a person wants of this run: ``run`` ``pause`` ``drain`` ``cancel``. Clears the ending."""
@@ -387,6 +414,10 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode()
     return text
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def _is_run(conn: sqlite3.Connection) -> bool:

@@ -96,6 +96,7 @@ class ThreadWriter:
         self._listener: Listener | None = None
         self._settlements: deque[Settlement] = deque()
         self._jobs: deque[_Job] = deque()
+        self._current: list[_Job] = []
         self._wake = threading.Condition()
         self._closing = False
         self._broken: BaseException | None = None
@@ -148,7 +149,7 @@ class ThreadWriter:
             settlements = tuple(self._settlements)
             self._settlements.clear()
             # One job a turn: a chunk of input must not hold up answers for longer than its own commit.
-            jobs = [self._jobs.popleft()] if self._jobs else []
+            jobs = self._current = [self._jobs.popleft()] if self._jobs else []
             if not settlements and not jobs:
                 return False
         troubled = False
@@ -192,7 +193,7 @@ class ThreadWriter:
 
     def _break(self, error: BaseException) -> None:
         self._broken = error
-        for job in self._jobs:
+        for job in (*self._current, *self._jobs):
             if not job.future.done():
                 job.future.set_exception(StoreError(f"the run file cannot be written: {error}"))
         if self._listener is not None:

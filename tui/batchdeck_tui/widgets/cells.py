@@ -83,7 +83,8 @@ def wrap(text: str, width: int) -> list[str]:
     after_space = 0
     for at, end, size in spans:
         if used + size > width:
-            broken = space > start and bool(text[start:space].strip())
+            # a space after something visible: what follows it has room in a line of its own
+            broken = space > start and after_space > 1 and bool(text[start:space].strip())
             lines.append(text[start : space if broken else at])
             start, used = (space + 1, used - after_space) if broken else (at, 0)
             space = -1

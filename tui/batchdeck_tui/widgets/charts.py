@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.strip import Strip
@@ -52,7 +51,8 @@ def _queue(sample: Sample, _: History) -> tuple[str, ...]:
 
 
 def _hits(sample: Sample, history: History) -> tuple[str, ...]:
-    return f"{count(history.hits)} in all · {sample.rate_limit_hits} now", f"{count(history.hits)}", short(history.hits)
+    hits = count(history.hits)
+    return f"{hits} in all · {sample.rate_limit_hits} now", f"{hits} in all", hits, short(history.hits)
 
 
 _KINDS = (
@@ -170,7 +170,7 @@ class Charts(Container):
     """
 
     DEFAULT_CSS = """
-    Charts { layout: grid; grid-size: 2 2; grid-gutter: 0 2; height: 1fr; }
+    Charts { layout: grid; grid-size: 2 2; grid-gutter: 0 2; height: 1fr; padding: 0 1; }
     """
 
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
@@ -211,8 +211,8 @@ class Charts(Container):
         """(t, new cap) of every change of concurrency."""
         return list(self._history.marks)
 
-    def on_resize(self, event: events.Resize) -> None:
-        width, height = event.size
+    def on_resize(self) -> None:
+        width, height = self.size
         columns = 4 if height < 12 and width >= 64 else 1 if width < 48 and height >= 24 else 2
         rows = 4 // columns
         self.styles.grid_size_columns = columns

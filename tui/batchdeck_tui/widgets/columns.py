@@ -22,7 +22,7 @@ _PHASE_WORDS = {
 }
 _RIGHT = ("#", "tok", "ttft", "time", "tries", "cost")
 _SHORT_TITLES = {"tries": "try"}
-_ROOMY, _WIDE = 100, 124
+_MEDIUM, _ROOMY, _WIDE = 88, 100, 124
 
 
 class Column(NamedTuple):
@@ -40,7 +40,7 @@ def layout(width: int, items: int) -> tuple[Column, ...]:
     """Columns for a table of ``width`` cells; with their gaps they fill it exactly when it is 40 or more."""
     roomy = width >= _ROOMY
     fixed = {"#": max(4, len(str(max(items - 1, 0)))), "state": 11, "tok": 5}
-    if roomy:
+    if width >= _MEDIUM:
         fixed["ttft"] = 6
     fixed["time"] = 6
     fixed["tries"] = 5 if roomy else 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -21,6 +22,7 @@ Line = tuple[Part, ...]
 
 ONE_LINE = 150
 """From this width on all figures stand in one line, below it in two."""
+SHORTEST_BAR = 10
 _INKS = ("text", "label", "name", "notice", "track", "flying")
 _STATE_INKS = ("primary", "secondary", "success", "warning", "error", "foreground")
 _TALKATIVE = ("paused", "drained", "cancelled", "stopped", "interrupted", "failed")
@@ -64,21 +66,29 @@ def _notice(view: Snapshot | RunMeta) -> str:
 
 
 def _bar(view: Snapshot | RunMeta, width: int) -> Line:
+    expected = view.items_expected
+    for write, space in ((count, 3), (short, 2)):
+        said = _said(view, write)
+        length = width - sum(cell_len(text) + space for text, _ in said)
+        if length >= SHORTEST_BAR:
+            break
+    spaced = [piece for part in said for piece in ((" " * space, "text"), part)]
+    done = view.counts.done + view.counts.skipped
+    return (*_track(done, view.counts.failed, _flying(view), expected or 0, max(1, length)), *spaced)
+
+
+def _said(view: Snapshot | RunMeta, write: Callable[[float | None], str]) -> list[Part]:
+    """The figures beside the bar, padded so that it keeps its length while they change."""
     counts, expected = view.counts, view.items_expected
     settled = counts.done + counts.failed + counts.skipped
-    total = UNKNOWN if expected is None else count(expected) if view.ingest_complete else f"~{count(expected)}"
-    failed = f"✗ {count(counts.failed)} failed" if counts.failed else ""
-    pace = _pace(view)
-    texts: list[Part] = [
+    total = write(expected) if expected is None or view.ingest_complete else f"~{write(expected)}"
+    said = [
         (percent(settled, expected).rjust(5), "name"),
-        (f"{count(settled).rjust(len(total))} of {total}", "text"),
-        (failed, "error"),
-        (pace, "text"),
+        (f"{write(settled).rjust(len(total))} of {total}", "text"),
+        (f"✗ {write(counts.failed)} failed" if counts.failed else "", "error"),
+        (_pace(view), "text"),
     ]
-    said = [part for part in texts if part[0]]
-    length = max(8, width - sum(cell_len(text) + 3 for text, _ in said))
-    spaced = [piece for part in said for piece in (("   ", "text"), part)]
-    return (*_track(counts.done + counts.skipped, counts.failed, _flying(view), expected or 0, length), *spaced)
+    return [part for part in said if part[0]]
 
 
 def _track(done: int, failed: int, flying: int, expected: int, length: int) -> tuple[Part, ...]:
@@ -99,7 +109,6 @@ def _flying(view: Snapshot | RunMeta) -> int:
 def _pace(view: Snapshot | RunMeta) -> str:
     counts = view.counts
     if view.state in ("starting", "running", "draining", "paused"):
-        # padded, so that the bar keeps its length while the figures change
         tokens = f" ·{short(view.tokens_rate):>6} tok/s" if isinstance(view, Snapshot) else ""
         return f"{rate(view.rate):>6}{tokens}"
     if not counts.seconds:

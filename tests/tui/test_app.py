@@ -1,0 +1,195 @@
+"""The console as a process: its terminal, its signals, its commands."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from textual.command import CommandPalette
+
+from batchdeck import lock
+from batchdeck_tui.app import BatchdeckApp
+from batchdeck_tui.commands import VERBS, palette
+from batchdeck_tui.screens.help import HelpScreen
+from batchdeck_tui.screens.launch import LaunchScreen
+from batchdeck_tui.screens.run import RunScreen
+from batchdeck_tui.screens.runs import RunsScreen
+from tests.tui.console import launched, page, until
+from tests.tui.runfile import make_run
+
+CONSOLE = [sys.executable, "-m", "batchdeck_tui"]
+LEFT = b"\x1b[?1049l"
+"""How a program leaves the alternate screen."""
+
+
+class Terminal:
+    """A pseudo-terminal with the console in it."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.process = subprocess.Popen(
+            [*CONSOLE, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+        )
+        os.close(slave)
+        self.seen = b""
+
+    def wait_for(self, what: bytes) -> None:
+        """Read until these bytes were printed."""
+        while what not in self.seen:
+            assert select.select([self.master], [], [], 20)[0], f"{what!r} never came"
+            self.seen += self._read()
+
+    def end(self) -> int:
+        """All that is still printed, and the exit code."""
+        while select.select([self.master], [], [], 20)[0]:
+            piece = self._read()
+            if not piece:
+                break
+            self.seen += piece
+        return self.process.wait(20)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self.master, 65536)
+        except OSError:  # Linux says EIO when nobody holds the other end any more
+            return b""
+
+
+@contextmanager
+def terminal(*arguments: str) -> Iterator[Terminal]:
+    opened = Terminal(*arguments)
+    try:
+        yield opened
+    finally:
+        opened.process.kill()
+        opened.process.wait()
+        os.close(opened.master)
+
+
+@pytest.mark.parametrize("arguments", [(), ("no-such.db",)])
+def test_without_a_terminal_one_line_says_so(arguments: tuple[str, ...]) -> None:
+    ended = subprocess.run([*CONSOLE, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert "needs a terminal" in ended.stderr
+    assert not ended.stdout
+
+
+def test_a_file_that_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_bytes(b"nothing of the kind " * 60)
+    with terminal(str(tmp_path / "notes.db")) as opened:
+        assert opened.end() == 2
+        assert b"not a" in opened.seen
+        assert b"Traceback" not in opened.seen
+
+
+def _quit(opened: Terminal) -> None:
+    os.write(opened.master, b"q")
+
+
+def _signal(number: int) -> Callable[[Terminal], None]:
+    return lambda opened: opened.process.send_signal(number)
+
+
+@pytest.mark.parametrize(
+    "leave", [_quit, _signal(signal.SIGTERM), _signal(signal.SIGHUP)], ids=["q", "SIGTERM", "SIGHUP"]
+)
+async def test_leaving_restores_the_terminal_and_the_run_goes_on(
+    tmp_path: Path, leave: Callable[[Terminal], None]
+) -> None:
+    async with launched(tmp_path, ["one", "two"], hold=True) as (run, _):
+        with terminal(str(run)) as opened:
+            opened.wait_for(b"reviews")
+            opened.wait_for(b"running")
+            leave(opened)
+            assert opened.end() == 0
+        assert LEFT in opened.seen
+        after = opened.seen.rpartition(LEFT)[2]
+        assert b"Come back with: batchdeck watch reviews" in after
+        assert b"Traceback" not in opened.seen
+        assert lock.probe(run) is not None
+
+
+def test_a_terminal_that_is_gone_ends_the_console(home: Path) -> None:
+    (home / "runs").mkdir(parents=True)
+    run = make_run(home / "runs" / "reviews.db", 5)
+    opened = Terminal(str(run))
+    try:
+        opened.wait_for(b"interrupted")
+        os.close(opened.master)
+        opened.process.send_signal(signal.SIGHUP)
+        opened.process.wait(20)
+    finally:
+        opened.process.kill()
+        opened.process.wait()
+
+
+def test_no_color_means_none(home: Path) -> None:
+    with terminal("--no-color") as opened:
+        opened.wait_for(b"No runs yet")
+        _quit(opened)
+        assert opened.end() == 0
+    assert b"\x1b[38;2;" in opened.seen  # greys stay
+    colours = {tuple(code.split(b";")[2:5]) for code in opened.seen.split(b"\x1b[") if code.startswith(b"38;2;")}
+    assert all(len({part.partition(b"m")[0] for part in colour}) == 1 for colour in colours)
+
+
+def test_every_command_can_be_carried_out() -> None:
+    homes = {"app": BatchdeckApp, "run": RunScreen, "runs": RunsScreen, "launch": LaunchScreen}
+    for verb in VERBS:
+        node, action = homes[verb.scope], verb.action.partition("(")[0]
+        if action.startswith("app."):
+            node, action = BatchdeckApp, action.removeprefix("app.")
+        assert hasattr(node, f"action_{action}"), verb
+    shown = [(verb.scope, verb.keys, verb.action) for verb in VERBS]
+    assert len(set(shown)) == len(shown)
+
+
+async def test_help_names_every_key_of_the_screen(home: Path) -> None:
+    app = BatchdeckApp()
+    async with app.run_test(size=(120, 90)) as pilot:
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await until(pilot, lambda: all(verb.title in page(app) for verb in VERBS))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
+
+
+async def test_the_palette_offers_what_applies_and_carries_it_out(tmp_path: Path) -> None:
+    async with launched(tmp_path, [f"prompt {n}" for n in range(30)], hold=True) as (run, _):
+        app = BatchdeckApp(run)
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await until(pilot, lambda: isinstance(app.screen, RunScreen) and app.screen.is_live)
+            screen = app.screen
+            assert isinstance(screen, RunScreen)
+            offered = {command.title for command in palette(screen)}
+            assert {"Pause", "Concurrency +10", "Drain", "Search", "Detail of the row"} <= offered
+            assert not {"Go on", "Resume", "Retry failed items", "New run"} & offered
+            await pilot.press("ctrl+p")
+            await until(pilot, lambda: isinstance(app.screen, CommandPalette))
+            await pilot.press(*"pause", "enter")
+            await until(pilot, lambda: screen._now is not None and screen._now.state == "paused")
+
+
+async def test_ctrl_c_says_how_to_leave_and_ends_nothing(home: Path) -> None:
+    app = BatchdeckApp()
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: "q leaves the console" in page(app))
