@@ -39,6 +39,7 @@ from batchdeck.inputs.base import Input
 from batchdeck.inputs.open import open_input
 from batchdeck.lock import RunLock
 from batchdeck.model import API_VERSION, Launch, LockInfo, Ready, RunConfig, Snapshot, Summary
+from batchdeck.process import allow_open_files
 from batchdeck.prompts import Prompts
 from batchdeck.providers.connect import connect
 from batchdeck.store.runfile import RunFile
@@ -107,6 +108,7 @@ def write_log(handler: logging.Handler) -> None:
 
 def run_loop(main: Coroutine[Any, Any, Summary]) -> Summary:
     """Run the host on the engine's loop."""
+    allow_open_files()
     # The store's thread must not keep an answer waiting for Python's usual 5 ms.
     sys.setswitchinterval(0.0005)
     factory = None
@@ -228,6 +230,7 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
         columns = source.columns if source is not None else file.columns() if file is not None else ()
         prompts = Prompts(config.prompt, config.system, columns)
         connection = await stack.enter_async_context(connect(config, launch.secrets, os.environ))
+        await asyncio.to_thread(connection.provider.warm)
         if file is None:
             assert source is not None
             file = RunFile.create(run, name, config, source.fingerprint(), source.size, WALL())

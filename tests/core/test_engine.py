@@ -77,7 +77,9 @@ def test_every_item_settles_once_and_the_books_balance(stormy: Rig, tmp_path: Pa
     assert counts.done == tally.complete
     assert (counts.tokens_in, counts.tokens_out) == (tally.tokens_in, tally.tokens_out)
     outcomes = dict(ask(rig.path, "SELECT outcome, count(*) FROM attempts GROUP BY outcome"))
-    assert outcomes["transient"] == sum(tally.faults.values())
+    # Garbage in a stream is left at once: the simulator counts it as a client that went away.
+    silent = tally.faults["hang"] + tally.faults["stall"]
+    assert outcomes["transient"] == sum(tally.faults.values()) + tally.gone - silent
     assert outcomes["ok"] == counts.done
     assert counts.attempts == counts.done + outcomes["transient"] + outcomes["rate_limited"]
     assert counts.retries == outcomes["transient"] - counts.failed
@@ -157,8 +159,11 @@ def test_memory_does_not_grow_with_the_number_of_items(tmp_path: Path) -> None:
             most["heap"] = max(most["heap"], engine.queue.backoff)
 
         rig.probes.append(probe)
-        assert await rig.run() == "done"
-        assert engine.counts.done == rig.tally.requests == 20_000
+        run = rig.loop.create_task(rig.run())
+        await until(lambda: engine.counts.done > 2_000, step=0.1)
+        engine.drain()
+        assert await run == "drained"
+        assert engine.counts.done == rig.tally.requests < 4_000
         assert most["flights"] <= 2 * 200
         assert most["ready"] <= 3 * 200
         assert most["heap"] == 0
@@ -167,26 +172,29 @@ def test_memory_does_not_grow_with_the_number_of_items(tmp_path: Path) -> None:
     virtually(main)
 
 
-def test_the_backoff_heap_stays_small_when_everything_fails(tmp_path: Path) -> None:
+def test_the_backoff_heap_stays_small_when_everything_waits(tmp_path: Path) -> None:
     async def main() -> None:
-        rig = Rig(tmp_path / "run.db", 400, SimOptions(faults={"503": 1.0}), concurrency=5, max_retries=3)
+        overloaded = Scripted(lambda number, body: refusal(503, retry_after="20"))
+        rig = Rig(tmp_path / "run.db", 60, SimOptions(), transport=overloaded, concurrency=5, max_retries=1)
         most = [0]
         rig.probes.append(lambda: most.append(max(most.pop(), rig.engine.queue.backoff)))
         assert await rig.run() == "done"
-        assert 15 < most[0] <= 4 * 5
-        assert rig.engine.counts.failed == 400
-        assert rig.tally.requests == 400 * 4
+        assert 3 * 5 < most[0] <= 4 * 5
+        assert rig.engine.counts.failed == 60
+        assert len(overloaded.sent_at) == 60 * 2
 
     virtually(main)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10_000), moment=st.floats(0.0, 12.0), delay=st.sampled_from([0.0, 0.02, 0.4]))
+@given(seed=st.integers(0, 10_000), moment=st.floats(0.0, 8.0), delay=st.sampled_from([0.0, 0.02, 0.4]))
 def test_a_crash_at_any_moment_repeats_at_most_two_caps(
     tmp_path_factory: pytest.TempPathFactory, seed: int, moment: float, delay: float
 ) -> None:
-    folder, cap, items = tmp_path_factory.mktemp("crash"), 6, 80
-    sim = SimOptions(seed=seed, rpm=900, ttft_ms=200, faults={"500": 0.1, "stall": 0.05, "reset": 0.1})
+    folder, cap, items = tmp_path_factory.mktemp("crash"), 4, 40
+    sim = SimOptions(
+        seed=seed, rpm=400, burst=0.05, ttft_ms=200, answer_tokens=8, faults={"500": 0.1, "stall": 0.05, "reset": 0.1}
+    )
 
     async def crash() -> tuple[Rig, Path]:
         rig = Rig(folder / "run.db", items, sim, seed=seed, delay=delay, concurrency=cap, limits=QUICK)
@@ -323,7 +331,7 @@ def test_a_hostile_answer_can_be_stored(tmp_path: Path) -> None:
     """Lone surrogates, NUL, ESC, and token counts that no integer column takes."""
     body = (
         b'{"choices": [{"index": 0, "message": {"content": "a\\ud83db\\u0000c\\u001b]52;c;x"}, "finish_reason":'
-        b' "\\ude00"}], "model": "\\ud800", "usage": {"prompt_tokens": 99999999999999999999999, "completion_tokens": -4}}'
+        b' "\\ude00"}], "model": "\\ud800", "usage": {"prompt_tokens": 999999999999999999999, "completion_tokens": -4}}'
     )
     headers = {"content-type": "application/json", "server": "caf\udce9", "x-request-id": "r-1"}
 

@@ -89,20 +89,17 @@ def test_a_hostile_prompt_comes_back_as_it_was() -> None:
     assert SimModel(SimOptions(echo=True)).arrive(ask(long), 0.0).text == "[simulated] " + long
 
 
-@given(st.lists(st.text(max_size=300), min_size=1, max_size=4), st.integers(1, 50) | st.none())
+@given(st.lists(st.text(max_size=300), min_size=1, max_size=4), st.integers(1, 50) | st.none(), st.booleans())
 @settings(deadline=None)
-def test_token_counts_agree_with_the_texts(contents: list[str], most: int | None) -> None:
-    body = {
-        "model": "m",
-        "messages": [{"role": "user", "content": text} for text in contents],
-        "max_tokens": most,
-    }
-    plan = SimModel().arrive(body, 0.0)
+def test_token_counts_agree_with_the_texts(contents: list[str], most: int | None, echo: bool) -> None:
+    messages = [{"role": "user", "content": text} for text in contents]
+    plan = SimModel(SimOptions(echo=echo)).arrive({"model": "m", "messages": messages, "max_tokens": most}, 0.0)
     assert plan.tokens_in == sum(count_tokens(text) for text in contents)
     assert plan.tokens_out == len(plan.pieces) == len(plan.times) == count_tokens(plan.text)
-    if most is not None:
-        assert plan.tokens_out <= most
-        assert (plan.finish_reason == "length") == (plan.tokens_out == most)
+    if echo:
+        wanted = count_tokens("[simulated] " + contents[-1])
+        assert plan.tokens_out == (wanted if most is None else min(wanted, most))
+        assert plan.finish_reason == ("length" if plan.tokens_out < wanted else "stop")
 
 
 def test_latencies_are_spread_around_what_was_asked_for() -> None:

@@ -387,7 +387,8 @@ async def test_words_of_an_open_stream_stand_in_their_row(tmp_path: Path) -> Non
         async with ControlClient(info.endpoint) as client:
             while True:
                 rows = {row.idx: row for row in (await client.live([0, 1, 2])).rows}
-                if len(rows) == 3 and all(row.phase == "streaming" and row.text for row in rows.values()):
+                words = len(rows) == 3 and all(row.phase == "streaming" and row.text for row in rows.values())
+                if words and sim.stats()["holding"] == 3:
                     break
             first = {idx: row.text for idx, row in rows.items()}
             sim.call("/sim/release", {})

@@ -84,7 +84,7 @@ async def test_a_base_url_is_asked_for_only_when_it_is_needed(prompts: Path) -> 
         fill(screen, file=str(prompts))
         await until(pilot, lambda: row.display and "Give the base URL" in page(pilot.app))
         fill(screen, base_url="http://127.0.0.1:9/v1", prompt="{{text}}")
-        await until(pilot, lambda: "POST http://127.0.0.1:9/v1/chat/completions" in page(pilot.app))
+        await until(pilot, lambda: "http://127.0.0.1:9/v1/chat/completions" in page(pilot.app))
 
 
 async def test_a_path_is_completed(prompts: Path) -> None:

@@ -66,7 +66,7 @@ def _stamp(path: Path) -> Stamp:
         try:
             info = name.stat()
         except OSError:
-            stamp += [0, 0]
-        else:
+            continue
+        if info.st_size:  # a reader leaves an empty WAL behind, which says nothing
             stamp += [info.st_mtime_ns, info.st_size]
     return tuple(stamp)

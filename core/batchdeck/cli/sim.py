@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from batchdeck.errors import BatchdeckError
+from batchdeck.process import allow_open_files
 from batchdeck.sim.options import FAULTS, SimOptions, build, parse_faults
 
 _DEFAULTS = SimOptions()
@@ -73,7 +74,7 @@ def command(port: int, faults: tuple[str, ...], exit_with_parent: bool, **given:
     Its first line of output is its base URL. Ctrl+C ends it.
     """
     options = build({**given, "faults": parse_faults(faults)})
-    _allow_many_connections()
+    allow_open_files()
     from batchdeck.sim.timers import fine_loop
 
     with asyncio.Runner(loop_factory=fine_loop) as runner:
@@ -102,17 +103,6 @@ def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) ->
     except OSError:
         pass  # no stdin at all: the same as its end
     loop.call_soon_threadsafe(stop.set)
-
-
-def _allow_many_connections() -> None:
-    """Raise the soft limit of open files: 1,024 is the default of many shells, and a run may hold more streams."""
-    if sys.platform != "win32":
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

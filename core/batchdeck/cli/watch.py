@@ -12,6 +12,7 @@ import click
 
 from batchdeck import config, lock
 from batchdeck.errors import UsageError
+from batchdeck.model import ENDINGS
 
 
 def has_terminal() -> bool:
@@ -51,6 +52,9 @@ async def _stream(run: Path) -> None:
     async with ControlClient(info.endpoint) as client:
         async for snapshot in client.stream():
             print(msgspec.json.encode(snapshot).decode(), flush=True)
+            if snapshot.state in ENDINGS:
+                # The engine stays while somebody listens; without this the two would wait for each other.
+                return
 
 
 @click.command()

@@ -45,3 +45,6 @@ class Provider(Protocol):
 
     def cost(self, answer: Answer, config: RunConfig) -> float | None:
         """US dollars for one answer, None when the price or the token counts are unknown."""
+
+    def warm(self) -> None:
+        """Load what is slow to load, before the first answer needs it. May be called in a thread."""

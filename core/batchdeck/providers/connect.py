@@ -92,7 +92,7 @@ async def connect(
     if secret:
         hidden.append(secret)
     hidden = [value for value in hidden if len(value) >= 4]
-    provider = OpenAIChat(preset(endpoint.name))
+    provider = OpenAIChat(preset(endpoint.name), redact=tuple(hidden), environ=environ)
     argv = managed_argv(config)
     async with contextlib.AsyncExitStack() as stack:
         base_url = endpoint.base_url

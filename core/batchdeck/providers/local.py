@@ -24,21 +24,34 @@ GGUF_MAGIC = b"GGUF"
 
 
 def argv(options: Mapping[str, Any], *, concurrency: int) -> list[str]:
-    """The server's command. options: ``model_path``, ``parallel`` (slots), ``ctx`` (tokens of context a slot).
+    """The server's command.
 
+    options: ``model_path``, ``parallel`` (slots), ``ctx`` (tokens of context a slot), ``threads`` (0: one a core; fewer
+    are faster on a machine that is busy with other work, because llama.cpp's threads wait for each other spinning).
     Raises ``UsageError`` that says what to install or which file is no model.
     """
     if importlib.util.find_spec("xllamacpp") is None:
         raise UsageError("--provider local needs llama.cpp's server: pip install 'batchdeck[local]'")
     model = model_file(options.get("model_path"))
-    parallel = int(options.get("parallel") or max(1, min(concurrency, MOST_SLOTS)))
-    context = int(options.get("ctx") or CONTEXT)
-    if parallel < 1 or context < 1:
-        raise UsageError("--provider local: parallel and ctx must be at least 1")
+    parallel = _number(options, "parallel", max(1, min(concurrency, MOST_SLOTS)), least=1)
+    context = _number(options, "ctx", CONTEXT, least=1)
+    threads = _number(options, "threads", 0, least=0)
     return [
         sys.executable, "-m", "batchdeck.providers.local_server", "--exit-with-parent",
         f"--model-path={model}", f"--parallel={parallel}", f"--ctx={context * parallel}",
+        f"--threads={threads}",
     ]  # fmt: skip
+
+
+def _number(options: Mapping[str, Any], name: str, default: int, *, least: int) -> int:
+    value = options.get(name)
+    try:
+        number = default if value is None else int(value)
+    except (TypeError, ValueError):
+        number = least - 1
+    if number < least:
+        raise UsageError(f"--provider local: {name} must be a number of at least {least}, not '{value}'")
+    return number
 
 
 def model_file(given: str | None) -> Path:

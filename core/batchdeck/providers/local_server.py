@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = os.dup(1)
     os.dup2(2, 1)
     try:
-        server = serve(given.model_path, given.parallel, given.ctx, given.port)
+        server = serve(given)
     except ImportError as error:
         print(f"llama.cpp's server cannot be loaded: {error}; pip install 'batchdeck[local]'", file=sys.stderr)
         return 2
@@ -42,20 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def serve(model_path: str, parallel: int, ctx: int, port: int) -> Any:
+def serve(given: argparse.Namespace) -> Any:
     """The server, listening and with its model loaded; it lives as long as the object that is returned.
 
-    ctx: tokens of context of all slots together. Raises ``RuntimeError`` for a model that it cannot load.
+    Raises ``RuntimeError`` for a model that it cannot load.
     """
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
-    settings.model.path = model_path
-    settings.model_alias = {Path(model_path).stem}
-    settings.n_parallel = parallel
-    settings.n_ctx = ctx
+    settings.model.path = given.model_path
+    settings.model_alias = {Path(given.model_path).stem}
+    settings.n_parallel = given.parallel
+    settings.n_ctx = given.ctx
+    if given.threads:
+        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = given.threads
     settings.hostnames = ["127.0.0.1"]
-    settings.port = port
+    settings.port = given.port
     settings.ui = False
     settings.cache_ram_mib = 0  # its default keeps up to 8 GB of finished prompts in memory
     settings.verbosity = LOG_ERRORS_AND_WARNINGS
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-path", required=True, metavar="FILE.gguf")
     parser.add_argument("--parallel", type=int, default=4, help="requests that are answered at once")
     parser.add_argument("--ctx", type=int, default=8192, help="tokens of context of all of them together")
+    parser.add_argument("--threads", type=int, default=0, help="0: one a core")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when stdin does")
     return parser

@@ -105,6 +105,9 @@ class Managed:
             if process.returncode is None:
                 process.kill()
         await process.wait()
+        if self._readers:
+            # What it said last is worth having; only a process that inherited its pipes could keep them open.
+            await asyncio.wait(self._readers, timeout=GRACE)
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)

@@ -98,7 +98,6 @@ class SimServer:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self.model.configure(self.model.options, loop.time())
         self._http = _Http(self._dispatch)
         try:
             self._listener = await loop.create_server(self._http, HOST, self.port, backlog=_BACKLOG)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from rich.text import Text
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
@@ -43,6 +43,17 @@ EMPTY = Content.assemble(
 )
 
 
+class RunsTable(DataTable[Text]):
+    """Moves as the results table does."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", show=False),
+        Binding("k", "cursor_up", show=False),
+        Binding("home,g", "scroll_top", show=False),
+        Binding("end,G", "scroll_bottom", show=False),
+    ]
+
+
 class RunsScreen(Screen[None]):
     """All runs, newest first."""
 
@@ -53,7 +64,8 @@ class RunsScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._listing = Listing()
-        self._lines: Sequence[RunLine] = ()
+        self._lines: Sequence[RunLine] | None = None
+        """None until the runs were looked at: not knowing is not having none."""
         self._shown: dict[str, tuple[Text, ...]] = {}
         self._columns: tuple[str, ...] = ()
         self._words = ""
@@ -61,8 +73,7 @@ class RunsScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
-        table: DataTable[Text] = DataTable(id="runs", cursor_type="row", zebra_stripes=False)
-        yield table
+        yield RunsTable(id="runs", cursor_type="row")
         yield Static(EMPTY, id="empty")
         yield Input(id="search", placeholder="name, model, provider or state", compact=True)
         yield Footer(compact=True, show_command_palette=False)
@@ -88,8 +99,8 @@ class RunsScreen(Screen[None]):
         return cast("BatchdeckApp", self.app)
 
     @property
-    def table(self) -> DataTable[Text]:
-        return cast("DataTable[Text]", self.query_one("#runs", DataTable))
+    def table(self) -> RunsTable:
+        return self.query_one("#runs", RunsTable)
 
     def _look(self) -> None:
         if self.is_current and not any(worker.group == "look" and worker.is_running for worker in self.workers):
@@ -105,8 +116,12 @@ class RunsScreen(Screen[None]):
         self._draw()
 
     def _draw(self) -> None:
+        if self._lines is None:
+            return
         lines = [line for line in self._lines if line.contains(self._words)]
         self.set_class(not self._lines, "-empty")
+        if self._lines and self.focused is None:
+            self.table.focus()  # a hidden table loses it
         rows = {str(line.path): self._cells(line) for line in lines}
         if list(rows) != list(self._shown):
             self._fill(rows)
@@ -182,7 +197,7 @@ class RunsScreen(Screen[None]):
 
     def _line(self) -> RunLine | None:
         key = self._key()
-        return next((line for line in self._lines if str(line.path) == key), None)
+        return next((line for line in self._lines or () if str(line.path) == key), None)
 
     def _can_resume(self) -> bool:
         line = self._line()
