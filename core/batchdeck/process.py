@@ -8,7 +8,7 @@ OPEN_FILES = 65_536
 
 
 def allow_open_files() -> None:
-    """Raise this process's limit of open files as far as it may: a thousand requests in flight are a thousand sockets."""
+    """Raise this process's limit of open files as far as it may: each request is a socket."""
     if sys.platform == "win32":
         return
     import resource

@@ -91,7 +91,7 @@ class Rig:
         provider = OpenAIChat(preset("sim"))
         connection = Connection(provider=provider, base_url="http://sim/v1", headers=(), secrets=())
         self.trace: list[tuple[float, str, int, str]] = []
-        self.probes: list[Callable[[], None]] = []
+        self.probes: list[Callable[[], object]] = []
         """Called at every decision."""
         self.engine = Engine(
             path.stem,
@@ -177,9 +177,12 @@ def refusal(status: int, message: str = "no", code: str | None = None, **headers
 
 
 async def until(condition: Callable[[], bool], step: float = 0.01) -> None:
-    """Let virtual time pass until something is so."""
-    while not condition():
+    """Let virtual time pass until something is so. Raises ``TimeoutError`` when it does not come to that."""
+    for _ in range(20_000):
+        if condition():
+            return
         await asyncio.sleep(step)
+    raise TimeoutError(f"not so by {asyncio.get_running_loop().time():.1f} s of virtual time")
 
 
 def virtually(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

@@ -25,7 +25,7 @@ from batchdeck.sim.server import SimServer
 from batchdeck_tui.app import BatchdeckApp
 from batchdeck_tui.screens.run import RunScreen
 
-PATIENCE = 12.0
+PATIENCE = 60.0
 """Seconds until a condition that never comes true is reported; no test waits for them when all is well."""
 
 

@@ -53,17 +53,17 @@ class Terminal:
     def wait_for(self, what: bytes) -> None:
         """Read until these bytes were printed."""
         while what not in self.seen:
-            assert select.select([self.master], [], [], 20)[0], f"{what!r} never came"
+            assert select.select([self.master], [], [], 60)[0], f"{what!r} never came"
             self.seen += self._read()
 
     def end(self) -> int:
         """All that is still printed, and the exit code."""
-        while select.select([self.master], [], [], 20)[0]:
+        while select.select([self.master], [], [], 60)[0]:
             piece = self._read()
             if not piece:
                 break
             self.seen += piece
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def _read(self) -> bytes:
         try:
@@ -135,7 +135,7 @@ def test_a_terminal_that_is_gone_ends_the_console(home: Path) -> None:
         opened.wait_for(b"interrupted")
         os.close(opened.master)
         opened.process.send_signal(signal.SIGHUP)
-        opened.process.wait(20)
+        opened.process.wait(60)
     finally:
         opened.process.kill()
         opened.process.wait()

@@ -92,15 +92,6 @@ class RunBridge:
         except EngineGone as error:
             return Reply(ok=False, message=str(error))
 
-    async def resume(self, *, retry_failed: bool = False) -> Reply:
-        """Start an engine on this run again, as the command line does it."""
-        arguments = ["resume", str(self.path), "--detach", "--json"]
-        try:
-            await call([*arguments, "--retry-failed"] if retry_failed else arguments)
-        except BatchdeckError as error:
-            return Reply(ok=False, message=str(error))
-        return Reply(ok=True, message="Failed items are tried again" if retry_failed else "The run goes on")
-
     async def detail(self, idx: int) -> Detail | None:
         """All that the file knows of one item. Raises ``StoreError``."""
         return await self._file.ask(lambda reader: reader.detail(idx))
@@ -208,6 +199,16 @@ class RunBridge:
         if self._settled != (items, seq):
             self._settled = (items, seq)
             self._post(RowsSettled(items))
+
+
+async def resume(run: Path, *, retry_failed: bool = False) -> Reply:
+    """Start an engine on a run again, as the command line does it; never raises for one that cannot start."""
+    arguments = ["resume", str(run), "--detach", "--json"]
+    try:
+        await call([*arguments, "--retry-failed"] if retry_failed else arguments)
+    except BatchdeckError as error:
+        return Reply(ok=False, message=str(error))
+    return Reply(ok=True, message="Failed items are tried again" if retry_failed else "The run goes on")
 
 
 def _log_tail(run: Path) -> str:

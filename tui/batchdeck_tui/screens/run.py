@@ -20,7 +20,7 @@ from textual.widgets import Footer, Input, Static
 from batchdeck.errors import StoreError
 from batchdeck.inert import inert, inert_lines
 from batchdeck.model import Command, Reply, RunMeta, Snapshot
-from batchdeck_tui.bridge import RunBridge
+from batchdeck_tui.bridge import RunBridge, resume
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.screens.confirm import ConfirmScreen
@@ -347,7 +347,7 @@ class RunScreen(Screen[None]):
     @work(exclusive=True, group="start")
     async def _start(self, retry_failed: bool = False) -> None:
         self.door.say(Reply(ok=True, message="Starting the engine …"))
-        self.door.say(await self.bridge.resume(retry_failed=retry_failed))
+        self.door.say(await resume(self.path, retry_failed=retry_failed))
 
 
 _DEPENDENT = ("concurrency", "pause", "unpause", "drain", "cancel", "retry", "resume")

@@ -1,0 +1,137 @@
+"""The table of runs: its columns for each width, and a run's cells in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.console import JustifyMethod
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.widgets import DataTable
+
+from batchdeck.model import RunMeta
+from batchdeck_tui import format as fmt
+from batchdeck_tui.listing import RunLine
+from batchdeck_tui.theme import STATES
+from batchdeck_tui.widgets.cells import fit, one_line
+
+WIDTHS = {"state": 13, "items": 11, "rate": 7, "cost": 8, "failed": 6, "when": 7}
+RIGHT = ("items", "rate", "cost", "failed")
+NARROW = 110
+"""Cells below which the bar is short and some columns are left out."""
+PERCENT = 7
+LONGEST = 36
+
+
+class RunsTable(DataTable[Text]):
+    """Moves as the results table does."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", show=False),
+        Binding("k", "cursor_up", show=False),
+        Binding("home,g", "scroll_top", show=False),
+        Binding("end,G", "scroll_bottom", show=False),
+    ]
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, cursor_type="row")
+        self._widths: dict[str, int] = {}
+        self._shown: dict[str, tuple[Text, ...]] = {}
+
+    @property
+    def path(self) -> str | None:
+        """The run under the cursor."""
+        if not self.is_valid_row_index(self.cursor_row):
+            return None
+        return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
+
+    def show(self, lines: Sequence[RunLine], now: float) -> None:
+        """These runs, as they are; only cells that read differently are painted. now: seconds since the epoch."""
+        widths = layout(self.app.size.width, max((cell_len(line.path.stem) for line in lines), default=0))
+        if widths != self._widths:
+            self._widths, self._shown = widths, {}
+            self.clear(columns=True)
+            for name, width in widths.items():
+                justify: JustifyMethod = "right" if name in RIGHT else "left"
+                self.add_column(Text(name, justify=justify), key=name, width=width)
+        rows = {str(line.path): cells(line, widths, self.app.theme_variables, now) for line in lines}
+        if list(rows) != list(self._shown):
+            self._fill(rows)
+        else:
+            for key, row in rows.items():
+                for column, old, new in zip(widths, self._shown[key], row, strict=True):
+                    if old != new or old.spans != new.spans or old.style != new.style:
+                        self.update_cell(key, column, new)
+        self._shown = rows
+
+    def _fill(self, rows: Mapping[str, tuple[Text, ...]]) -> None:
+        """All rows anew, and the cursor on the run it was on."""
+        at = self.path
+        with self.app.batch_update():
+            self.clear()
+            for key, row in rows.items():
+                self.add_row(*row, key=key)
+            if at is not None and at in rows:
+                self.move_cursor(row=list(rows).index(at), animate=False)
+
+
+def layout(width: int, longest: int) -> dict[str, int]:
+    """The columns for a terminal of ``width`` cells and their widths; ``longest``: the longest name's. Each column is
+    two cells wider than its text, and one is kept for a scrollbar."""
+    bar = 6 if width < NARROW else 12 if width < 150 else 20
+    names = ["state", "progress", "rate", "cost", "when"]
+    if width >= NARROW:
+        names = ["state", "progress", "items", "rate", "cost", "failed", "when"]
+    columns = {name: WIDTHS.get(name, bar + PERCENT) for name in names}
+    room = width - 1 - sum(columns.values()) - 2 * len(columns) - 2
+    name = min(max(longest, 12), LONGEST, max(8, room))
+    columns = {"run": name, **columns}
+    return columns | {"model": room - name - 2} if room - name - 2 >= 12 else columns
+
+
+def _settled(meta: RunMeta) -> int:
+    return meta.counts.done + meta.counts.failed + meta.counts.skipped
+
+
+def _bar(meta: RunMeta, width: int, colour: str, rest: str) -> Text:
+    """How much of it is settled, on a line of half cells."""
+    whole = meta.items_expected or 0
+    settled = _settled(meta)
+    halves = min(width * 2, settled * width * 2 // whole) if whole else 0
+    done = "━" * (halves // 2) + ("╸" if halves % 2 else "")
+    percent = fmt.percent(settled, whole).rjust(6)
+    return Text.assemble((done, colour), ("━" * (width - len(done)), rest), f" {percent}")
+
+
+def cells(line: RunLine, widths: Mapping[str, int], colours: Mapping[str, str], now: float) -> tuple[Text, ...]:
+    """A run's cells in the order of ``widths``; ``colours``: the theme's variables."""
+    row = dict.fromkeys(widths, Text("")) | {"run": Text(fit(one_line(line.path.stem), widths["run"]))}
+    if line.meta is not None:
+        row |= _figures(line.meta, widths, colours, now)
+    else:
+        why = fit(one_line(line.error.rpartition(": ")[2]), widths["progress"])
+        row |= {
+            "state": Text("? unreadable", style=colours["error"]),
+            "progress": Text(why, style=colours["error"]),
+        }
+    return tuple(row[column] for column in widths)
+
+
+def _figures(meta: RunMeta, widths: Mapping[str, int], colours: Mapping[str, str], now: float) -> dict[str, Text]:
+    counts = meta.counts
+    glyph, colour = STATES[meta.state]
+    muted = "dim" if meta.state in ("done", "cancelled") else ""
+    ink, rest = colours["secondary" if muted else colour], colours["border-blurred"]
+    model = f"{meta.config.provider} · {meta.config.model}"
+    return {
+        "state": Text(f"{glyph} {meta.state}", style=muted or colours[colour]),
+        "progress": _bar(meta, widths["progress"] - PERCENT, ink, rest),
+        "items": Text(f"{fmt.short(_settled(meta))}/{fmt.short(meta.items_expected)}", justify="right"),
+        "rate": Text(fmt.rate(meta.rate) if meta.rate else "", justify="right"),
+        "cost": Text(fmt.spent(counts.cost, counts.unpriced), justify="right"),
+        "failed": Text(fmt.short(counts.failed) if counts.failed else "", style=colours["error"], justify="right"),
+        "model": Text(fit(one_line(model), widths.get("model", 0))),
+        "when": Text(fmt.ago(now - meta.updated_at), style="dim"),
+    }
