@@ -88,6 +88,7 @@ async def test_space_pauses_and_goes_on_by_key_and_by_mouse(tmp_path: Path) -> N
         await pilot.press("space")
         await until(pilot, lambda: state(screen) == "paused" and "go on" in footer(pilot.app))
         assert "pause" not in footer(pilot.app)
+        await until(pilot, lambda: len(sim.holds) == 10)
         sim.holds.release(None)
         await until(pilot, lambda: snapshot(screen).counts.done == 10 and not len(sim.holds))
         key = next(key for key in screen.query(FooterKey) if key.description == "go on")
@@ -135,6 +136,20 @@ async def test_a_crashed_engines_last_words_are_shown_and_change_nothing_else(en
         await until(pilot, lambda: "the kernel said [/no] ␛]52" in page(pilot.app))
         assert state(screen) == "interrupted"
         assert "\x1b" not in page(pilot.app)
+
+
+async def test_the_table_follows_the_rows_in_flight_until_one_moves_about(tmp_path: Path) -> None:
+    async with launched(tmp_path, PROMPTS, hold=True) as (run, sim), console(run, (100, 24)) as (pilot, screen):
+        await until(pilot, lambda: len(sim.holds) == 10 and screen.table.cursor_idx == 9)
+        sim.holds.release(None)
+        await until(pilot, lambda: screen.table.cursor_idx == 19 and 19 in screen.table.visible_indices())
+        await pilot.press("home")
+        await until(pilot, lambda: len(sim.holds) == 10)
+        sim.holds.release(None)
+        await until(pilot, lambda: snapshot(screen).counts.done == 20 and snapshot(screen).in_flight == 10)
+        assert screen.table.cursor_idx == 0
+        await pilot.press("l")
+        await until(pilot, lambda: screen.table.cursor_idx == 29)
 
 
 async def test_search_lists_only_the_rows_that_match_and_escape_shows_all(ended: Path) -> None:

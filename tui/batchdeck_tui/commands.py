@@ -177,6 +177,14 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         scope="run",
+        keys="l",
+        shown="l",
+        action="follow",
+        title="Follow the live rows",
+        does="keep the newest row in flight in view, as at first; moving about ends it",
+    ),
+    Verb(
+        scope="run",
         keys="c",
         shown="c",
         action="charts",

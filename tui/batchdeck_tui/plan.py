@@ -74,7 +74,7 @@ def describe(printed: dict[str, Any]) -> Content:
     bad = int(printed.get("bad") or 0)
     parts: list[Content | str | tuple[str, str]] = [(f"{int(printed.get('items') or 0):,} items", "bold $success")]
     if bad:
-        parts.append((f"   {bad:,} bad lines", "bold $warning"))
+        parts.append((f"   {bad:,} bad line{'s' * (bad > 1)}", "bold $warning"))
     columns = printed.get("columns") or []
     if columns:
         parts.append((f"   columns {inert(', '.join(map(str, columns)))}", MUTED))

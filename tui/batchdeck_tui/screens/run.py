@@ -7,23 +7,23 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import Screen
+from textual.message import Message
 from textual.widgets import Footer, Input, Static
 
 from batchdeck.errors import StoreError
 from batchdeck.inert import inert, inert_lines
-from batchdeck.model import Command, Reply, RunMeta, Snapshot
-from batchdeck_tui.bridge import RunBridge, resume
+from batchdeck.model import Reply, RunMeta, Snapshot
+from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
-from batchdeck_tui.screens.confirm import ConfirmScreen
+from batchdeck_tui.screens.knobs import DEPENDENT, KnobsScreen
 from batchdeck_tui.screens.rowfilter import RowFilter
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.charts import Charts
@@ -34,9 +34,8 @@ from batchdeck_tui.widgets.results import ResultsTable
 from batchdeck_tui.widgets.rowsource import RowSource
 
 if TYPE_CHECKING:
-    from batchdeck_tui.app import BatchdeckApp
+    pass
 
-WORKING = ("starting", "running", "paused", "draining")
 SELECT_AGAIN = 1.0
 """Seconds between two searches while rows settle under a filter."""
 
@@ -50,8 +49,17 @@ class Rows(ResultsTable):
     def key_enter(self) -> None:
         self.action_open()
 
+    class Wandered(Message):
+        """The person scrolls about by wheel, which moves no cursor."""
 
-class RunScreen(Screen[None]):
+    def on_mouse_scroll_up(self) -> None:
+        self.post_message(self.Wandered())
+
+    def on_mouse_scroll_down(self) -> None:
+        self.post_message(self.Wandered())
+
+
+class RunScreen(KnobsScreen):
     """One run. Draws from the bridge's messages alone."""
 
     SCOPE: ClassVar[Scope] = "run"
@@ -59,17 +67,17 @@ class RunScreen(Screen[None]):
     AUTO_FOCUS = "#table"
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.bridge = RunBridge(path, self.post_message)
+        super().__init__(path, RunBridge(path, self.post_message))
         self._source: RowSource | None = None
-        self._now: Snapshot | RunMeta | None = None
         self._filter = RowFilter()
         self._found: array[int] | None = None
         self._stale = False
         self._opened: int | None = None
         self._opened_settled = False
-        self._cap = 0
+        self._following = True
+        """Whether the newest row in flight is kept in view, until the person moves about."""
+        self._led: set[int] = {0}
+        """Where the cursor was put by no person, of which the table has yet to tell. It tells of its first row."""
         self._knobs: tuple[bool | None, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -103,17 +111,8 @@ class RunScreen(Screen[None]):
             self._source.close()
 
     @property
-    def door(self) -> BatchdeckApp:
-        return cast("BatchdeckApp", self.app)
-
-    @property
     def table(self) -> ResultsTable:
         return self.query_one("#table", ResultsTable)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether an engine answers."""
-        return isinstance(self._now, Snapshot)
 
     # What the bridge says
 
@@ -121,7 +120,7 @@ class RunScreen(Screen[None]):
         begun = asyncio.get_running_loop().time()
         self._cap = message.snapshot.concurrency
         self._show(message.snapshot)
-        self.bridge.look(self.table.visible_indices(), self._opened, self._filter.is_live)
+        self._look()
         self.call_after_refresh(self._painted, begun)
 
     def on_meta_ready(self, message: MetaReady) -> None:
@@ -144,6 +143,11 @@ class RunScreen(Screen[None]):
             self.query_one(DetailPane).stream(message.opened)
         if message.census is not None and self._filter.is_live:
             self._list(self._filtered_live(message.census))
+        elif message.census and self._following and not self._filter:
+            newest = message.census[-1]
+            if newest != self.table.cursor_idx:
+                self._led.add(newest)
+                self.table.move_to(newest)
 
     def on_unreadable(self, message: Unreadable) -> None:
         self.door.say(Reply(ok=False, message=inert(message.error)))
@@ -156,10 +160,14 @@ class RunScreen(Screen[None]):
         self.set_class(bool(log), "-log")
         if log:
             self.query_one("#log", Static).update(Content(inert_lines(log)))
-        knobs = tuple(self.check_action(name, ()) for name in _DEPENDENT)
+        knobs = tuple(self.check_action(name, ()) for name in DEPENDENT)
         if knobs != self._knobs:
             self._knobs = knobs
             self.refresh_bindings()
+
+    def _look(self) -> None:
+        census = self._filter.is_live or (self._following and not self._filter)
+        self.bridge.look(self.table.visible_indices(), self._opened, census)
 
     def _painted(self, begun: float) -> None:
         self.bridge.painted(asyncio.get_running_loop().time() - begun)
@@ -193,8 +201,7 @@ class RunScreen(Screen[None]):
             self._list(array("q"))
         else:
             self.table.select_ids(None)
-        if self.is_live:
-            self.bridge.look(self.table.visible_indices(), self._opened, wanted.is_live)
+        self._look()
 
     @work(exclusive=True, group="select")
     async def _select(self, wanted: RowFilter) -> None:
@@ -239,10 +246,22 @@ class RunScreen(Screen[None]):
 
     @on(ResultsTable.Highlighted)
     def _row_highlighted(self, message: ResultsTable.Highlighted) -> None:
+        if message.idx in self._led:
+            self._led.discard(message.idx)
+        else:
+            self._following = False
         if self._opened is not None and message.idx is not None and message.idx != self._opened:
             self._open(message.idx)
 
+    @on(Rows.Wandered)
+    def _wandered(self) -> None:
+        self._following = False
+
+    def action_follow(self) -> None:
+        self._following = True
+
     def _open(self, idx: int) -> None:
+        self._following = False
         self._opened, self._opened_settled = idx, False
         self.add_class("-detail")
         self._load_detail(idx)
@@ -274,81 +293,3 @@ class RunScreen(Screen[None]):
 
     def action_charts(self) -> None:
         self.toggle_class("-no-charts")
-
-    # The knobs
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Which commands apply to the run as it is now."""
-        now = self._now
-        if action == "open":
-            return not self.has_class("-narrow")
-        if action not in _DEPENDENT:
-            return True
-        if now is None:
-            return False
-        working = self.is_live and now.state in WORKING
-        if action == "resume":
-            return not working and now.state != "done"
-        if action == "retry":
-            return now.counts.failed > 0
-        if action == "unpause":
-            return working and now.state == "paused"
-        if action == "pause":
-            return working and now.state != "paused"
-        if action == "drain":
-            return working and now.state != "draining"
-        return working
-
-    async def action_concurrency(self, by: int) -> None:
-        if self._cap + by >= 1:
-            self._cap += by
-            self._send(Command(name="concurrency", by=by))
-        elif self._cap > 1:
-            self._cap = 1
-            self._send(Command(name="concurrency", value=1))
-        else:
-            self.door.say(Reply(ok=True, message="The cap is 1, the least there is; space pauses"))
-
-    def action_pause(self) -> None:
-        self._send(Command(name="pause"))
-
-    def action_unpause(self) -> None:
-        self._send(Command(name="resume"))
-
-    def action_drain(self) -> None:
-        self._send(Command(name="drain"))
-
-    @work
-    async def action_cancel(self) -> None:
-        in_flight = self._now.in_flight if isinstance(self._now, Snapshot) else 0
-        question = f"Cancel the run? {in_flight} in flight are dropped; they may be billed. R goes on later."
-        if await self.app.push_screen_wait(ConfirmScreen(question, yes="Cancel the run", no="Let it run")):
-            self._send(Command(name="cancel"))
-
-    def action_retry(self) -> None:
-        if self.is_live:
-            self._send(Command(name="retry"))
-        else:
-            self._start(retry_failed=True)
-
-    def action_resume(self) -> None:
-        if not self.is_live:
-            self._start()
-        else:
-            self._send(Command(name="resume"))
-
-    def action_detach(self) -> None:
-        self.app.exit()
-
-    @work(group="command")
-    async def _send(self, command: Command) -> None:
-        self.door.say(await self.bridge.send(command))
-
-    @work(exclusive=True, group="start")
-    async def _start(self, retry_failed: bool = False) -> None:
-        self.door.say(Reply(ok=True, message="Starting the engine …"))
-        self.door.say(await resume(self.path, retry_failed=retry_failed))
-
-
-_DEPENDENT = ("concurrency", "pause", "unpause", "drain", "cancel", "retry", "resume")
-"""Actions that apply only in some states."""

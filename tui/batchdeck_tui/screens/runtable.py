@@ -36,9 +36,13 @@ class RunsTable(DataTable[Text]):
     ]
 
     def __init__(self, *, id: str) -> None:
-        super().__init__(id=id, cursor_type="row")
+        super().__init__(id=id, cursor_type="row", cursor_foreground_priority="renderable")
         self._widths: dict[str, int] = {}
         self._shown: dict[str, tuple[Text, ...]] = {}
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enter is the screen's, whose footer names it."""
+        return action != "select_cursor"
 
     @property
     def path(self) -> str | None:
