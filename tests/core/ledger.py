@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batchdeck.inputs.base import SourceState
-from batchdeck.model import Answer, Failure, IngestRow, RunConfig, Settled, Settlement, Timings, WorkOrder
+from batchdeck.model import Answer, Failure, IngestRow, RunConfig, Sample, Settled, Settlement, Timings, WorkOrder
 from batchdeck.store.runfile import RunFile
 
 CONFIG = RunConfig(name="r", input="rows.jsonl", input_format="jsonl", model="m", provider="sim")
+
+SAMPLE = Sample(
+    t=1.0, at=1e9, dt=1.0, done=1, failed=0, attempts=1, rate_limit_hits=0, tokens_in=5, tokens_out=7, cost=0.25,
+    in_flight=1.0, in_flight_max=2, concurrency=10, queued=3, backoff=0, cooldown=0.0,
+)  # fmt: skip
 
 
 def rows(first: int, count: int, **given: Any) -> list[IngestRow]:

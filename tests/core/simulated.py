@@ -28,7 +28,7 @@ from batchdeck.sim.inprocess import InProcessTransport
 from batchdeck.sim.model import SimModel
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.runfile import RunFile
-from batchdeck.store.writer import InlineWriter, Store
+from batchdeck.store.writer import InlineWriter, Store, ThreadWriter
 from batchdeck.transport.base import Request, Sink, Transport
 
 EPOCH = 1_800_000_000.0
@@ -46,7 +46,8 @@ class Rig:
     """One engine on one run file, to be driven inside a virtual loop. A path that exists is resumed.
 
     rows: what the input holds instead of ``items`` good prompts. read: ingest that goes on while the engine runs, given
-    the store. transport: asked instead of the simulator.
+    the store. transport: asked instead of the simulator. threaded: with the product's own
+    writer, for a loop of real time.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Rig:
         rows: list[IngestRow] | None = None,
         read: Callable[[Store, Arrived], Coroutine[Any, Any, None]] | None = None,
         transport: Transport | None = None,
+        threaded: bool = False,
         **config: Any,
     ):
         loop = asyncio.get_running_loop()
@@ -87,7 +89,7 @@ class Rig:
         self.file.conn.execute("PRAGMA synchronous = OFF")
         self.sim = InProcessTransport(SimModel(sim))
         self.tally = self.sim.tally
-        self.store = InlineWriter(self.file, delay)
+        self.store: Store = ThreadWriter(self.file, loop) if threaded else InlineWriter(self.file, delay)
         provider = OpenAIChat(preset("sim"))
         connection = Connection(provider=provider, base_url="http://sim/v1", headers=(), secrets=())
         self.trace: list[tuple[float, str, int, str]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import sqlite3
 import stat
 from pathlib import Path
@@ -11,17 +12,11 @@ import pytest
 
 from batchdeck.errors import StoreError, UsageError
 from batchdeck.inputs.base import SourceState
-from batchdeck.model import Counts, Event, IngestRow, Sample
+from batchdeck.model import Counts, Event, IngestRow
 from batchdeck.store.reader import APPLICATION_ID, RunReader
 from batchdeck.store.runfile import RETRY_LANE, RunFile, storable
-from tests.core.ledger import CONFIG, create, failed, rows, settle, settlement
+from tests.core.ledger import CONFIG, SAMPLE, create, failed, rows, settle, settlement
 from tests.core.simulated import ask, recount
-
-SAMPLE = Sample(
-    t=1.0, at=1e9, dt=1.0, done=1, failed=0, attempts=1, rate_limit_hits=0, tokens_in=5, tokens_out=7, cost=0.25,
-    in_flight=1.0, in_flight_max=2, concurrency=10, queued=3, backoff=0, cooldown=0.0,
-)  # fmt: skip
-
 
 # -- making and opening
 
@@ -148,6 +143,7 @@ def test_a_run_file_that_was_reopened_goes_on_where_it_was(tmp_path: Path) -> No
 
 def test_attempts_and_outcomes_are_counted_with_what_they_cost(tmp_path: Path) -> None:
     file = create(tmp_path / "run.db", 6)
+    reset = failed(5, error_type="reset", final=False).settled.failure
     settle(
         file,
         settlement(0),
@@ -155,9 +151,8 @@ def test_attempts_and_outcomes_are_counted_with_what_they_cost(tmp_path: Path) -
         failed(2),
         failed(3, error_type="rate_limited", final=False),
         failed(4, error_type="http_503", final=False),
-        settlement(5, sends=2, answer=None, outcome=None, failure=failed(5, error_type="reset", final=False).settled.failure,
-                   cost=None),
-    )  # fmt: skip
+        settlement(5, sends=2, answer=None, cost=None, outcome=None, failure=reset),
+    )
     assert file.counts() == Counts(
         items=6, done=2, failed=1, attempts=6, sends=7, retries=2, rate_limit_hits=1, tokens_in=10, tokens_out=14,
         cost=0.25, unpriced=1,
@@ -379,8 +374,8 @@ def test_the_file_reads_well_in_any_sqlite_browser(tmp_path: Path) -> None:
     assert not (tmp_path / "run.db-wal").exists()
     assert ask(
         tmp_path / "run.db",
-        'SELECT "index", state, text, finish_reason, tokens_in, tokens_out, ttft, seconds, cost, error_type, attempts, line'
-        ' FROM results ORDER BY "index"',
+        'SELECT "index", state, text, finish_reason, tokens_in, tokens_out, ttft, seconds, cost, error_type, attempts,'
+        ' line FROM results ORDER BY "index"',
     ) == [
         (0, "failed", "", None, None, None, 0.5, 2.0, None, "http_400", 1, 1),
         (1, "done", "zwei", "stop", 5, 7, 0.5, 2.0, 0.25, None, 2, 2),
@@ -409,4 +404,22 @@ def test_the_log_is_folded_back_once_it_is_large(tmp_path: Path, monkeypatch: py
         reader.execute("COMMIT")
     file.checkpoint(final=True)
     assert wal.stat().st_size == 0
+    file.close()
+
+
+def test_a_disk_too_full_to_fold_the_log_back_is_no_end(tmp_path: Path) -> None:
+    file = create(tmp_path / "run.db", 60)
+    file.checkpoint(final=True)
+    settle(file, *[settlement(idx, text="x" * 20_000) for idx in range(50)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "run.db").stat().st_size + 8192, hard))
+    try:
+        file.checkpoint(final=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "run.db-wal").stat().st_size > 50 * 20_000
+    settle(file, settlement(50))
+    file.checkpoint(final=True)
+    assert (tmp_path / "run.db-wal").stat().st_size == 0
+    assert recount(tmp_path / "run.db")["done"] == 51
     file.close()

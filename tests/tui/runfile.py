@@ -45,6 +45,18 @@ WORDS = (
     "lost",
 )
 
+_KEPT = """
+INSERT INTO errors SELECT error_type, count(*), sum(outcome = 'permanent'), error, idx FROM attempts
+WHERE error_type IS NOT NULL GROUP BY error_type;
+INSERT INTO counters SELECT 'attempts', count(*) FROM attempts;
+INSERT INTO counters SELECT 'retries', count(*) FROM attempts WHERE number > 1;
+INSERT INTO counters SELECT 'rate_limit_hits', count(*) FROM attempts WHERE status = 429;
+INSERT INTO counters SELECT 'tokens_in', coalesce(sum(tokens_in), 0) FROM attempts;
+INSERT INTO counters SELECT 'tokens_out', coalesce(sum(tokens_out), 0) FROM attempts;
+INSERT INTO counters SELECT 'cost', coalesce(sum(cost), 0) FROM attempts;
+INSERT INTO counters SELECT 'seconds', coalesce(max(t), 0) FROM samples;
+"""
+"""What the writer keeps with each commit."""
 _COUNTING = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT ?)"
 
 
@@ -60,11 +72,13 @@ def make_run(
     retried: Mapping[int, int] | None = None,
     samples: Iterable[Sample] = (),
     events: Iterable[Event] = (),
+    ending: str | None = None,
     bare: bool = False,
 ) -> Path:
     """A run of ``n`` items of which the first ``settled`` (default all) have an outcome.
 
-    retried: attempts answered 429 before the last one, by index. bare: only queued rows, a million a second.
+    retried: attempts answered 429 before the last one, by index. ending: how it ended; None, its engine is gone.
+    bare: only queued rows, a million a second.
     """
     rng = random.Random(7)
     settled = 0 if bare else n if settled is None else settled
@@ -77,8 +91,8 @@ def make_run(
     )
     with db.conn:
         db.conn.execute(
-            "INSERT INTO run VALUES (1, ?, 1795000000.0, 1795000100.0, ?, 'run', NULL, '')",
-            (path.stem, msgspec.json.encode(config).decode()),
+            "INSERT INTO run VALUES (1, ?, 1795000000.0, 1795000100.0, ?, 'run', ?, '')",
+            (path.stem, msgspec.json.encode(config).decode(), ending),
         )
         db.conn.execute("INSERT INTO source VALUES (1, 'test', 100, 100, ?, ?, 1)", (n, n))
         if bare:
@@ -100,11 +114,11 @@ def make_run(
                 f"INSERT INTO attempts VALUES ({', '.join('?' * 25)})",
                 _attempts(i, i in failed, texts.get(i), retried.get(i, 0), rng),
             )
-        done = min(n, settled) - len(failed)
-        counters = {"items": n, "done": done, "failed": len(failed), "attempts": min(n, settled)}
-        db.conn.executemany("INSERT INTO counters VALUES (?, ?)", counters.items())
         _insert(db, "samples", samples)
         _insert(db, "events", events)
+        counters = {"items": n, "done": min(n, settled) - len(failed), "failed": len(failed)}
+        db.conn.executemany("INSERT INTO counters VALUES (?, ?)", counters.items())
+        db.conn.executescript(_KEPT)
     db.close()
     return path
 

@@ -96,10 +96,10 @@ class RunBridge:
         """All that the file knows of one item. Raises ``StoreError``."""
         return await self._file.ask(lambda reader: reader.detail(idx))
 
-    async def select(self, state: ItemState | None, search: str | None) -> array[int]:
+    async def select(self, state: ItemState | None, search: str | None, error_type: str | None) -> array[int]:
         """Indices of the settled rows that match. Cancel it for a newer search. Raises ``StoreError``."""
         kept = None if state == "in_flight" else state
-        return await self._search.ask(lambda reader: reader.select(kept, search or None))
+        return await self._search.ask(lambda reader: reader.select(kept, search or None, error_type))
 
     async def _follow(self, endpoint: str) -> bool:
         """Hand on what the engine says until it ends; False when it never said a word."""
@@ -192,8 +192,7 @@ class RunBridge:
             self._last_t = samples[-1].t
         if events:
             self._last_event = events[-1].id
-        if samples or events:
-            self._post(NewSamples(samples, events))
+        self._post(NewSamples(samples, events))
 
     def _tell_settled(self, items: int, seq: int) -> None:
         if self._settled != (items, seq):

@@ -44,7 +44,10 @@ class RowsSettled(Message, bubble=False):
 
 
 class NewSamples(Message, bubble=False):
-    """Samples and events that were not handed over before, oldest first. Never replaced: the charts add them up."""
+    """Samples and events that were not handed over before, oldest first; none, where none came.
+
+    Never replaced: the charts add them up.
+    """
 
     def __init__(self, samples: Sequence[Sample], events: Sequence[Event]) -> None:
         super().__init__()

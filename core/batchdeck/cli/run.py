@@ -80,12 +80,14 @@ def start(launch: Launch, *, headless: bool, detach: bool, as_json: bool, follow
               help="Tries again after errors that may pass (5xx, timeouts, broken connections).")  # fmt: skip
 @click.option("--max-wait", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Fail an item that rate limits held longer than this. Default: wait.")  # fmt: skip
-@click.option("--connect-timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True)
-@click.option("--first-token-timeout", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True)
+@click.option("--connect-timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
+              help="Seconds until connected.")  # fmt: skip
+@click.option("--first-token-timeout", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True,
+              help="Seconds until a stream's first token.")  # fmt: skip
 @click.option("--idle-timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
-              help="Silence between chunks.")  # fmt: skip
+              help="Seconds of silence between chunks.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
-              help="The whole request.")  # fmt: skip
+              help="Seconds for the whole request.")  # fmt: skip
 @click.option("--db", type=click.Path(dir_okay=False), help="The run file; default: one in the data folder.")
 @click.option("--name", help="The run's name; default: the input's name and the time.")
 @click.option("--strict", is_flag=True, help="Refuse to launch if any line of the input is bad.")

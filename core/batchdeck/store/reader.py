@@ -70,7 +70,7 @@ class RunReader:
             )
             self._db.execute("PRAGMA query_only = 1")
             self._db.execute("PRAGMA busy_timeout = 2000")
-            application_id = self._one("PRAGMA application_id")[0]
+            application_id = self._db.execute("PRAGMA application_id").fetchone()[0]
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: not a readable run file ({error})") from error
         if application_id != APPLICATION_ID:

@@ -98,6 +98,7 @@ class ThreadWriter:
         self._jobs: deque[_Job] = deque()
         self._current: list[_Job] = []
         self._wake = threading.Condition()
+        self._called = False
         self._closing = False
         self._broken: BaseException | None = None
         self._closed: asyncio.Future[None] = loop.create_future()
@@ -111,9 +112,12 @@ class ThreadWriter:
         self._listener = listener
 
     def settle(self, settlement: Settlement) -> None:
-        with self._wake:
-            self._settlements.append(settlement)
-            self._wake.notify()
+        self._settlements.append(settlement)
+        if not self._called:
+            # At the end of this loop iteration: woken at once, the thread would take the interpreter away from the
+            # slot that is about to send its next request.
+            self._called = True
+            self._loop.call_soon(self._call)
 
     def submit(self, job: Callable[[RunFile], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
@@ -146,8 +150,8 @@ class ThreadWriter:
         with self._wake:
             while not (self._settlements or self._jobs or self._closing):
                 self._wake.wait()
-            settlements = tuple(self._settlements)
-            self._settlements.clear()
+            # The loop appends without the lock; only this thread takes out, so nothing can slip between.
+            settlements = tuple(self._settlements.popleft() for _ in range(len(self._settlements)))
             # One job a turn: a chunk of input must not hold up answers for longer than its own commit.
             jobs = self._current = [self._jobs.popleft()] if self._jobs else []
             if not settlements and not jobs:
@@ -171,6 +175,11 @@ class ThreadWriter:
         self._tell(self._committed, commit, jobs)
         self._file.checkpoint()
         return True
+
+    def _call(self) -> None:
+        self._called = False
+        with self._wake:
+            self._wake.notify()
 
     def _tell(self, what: Callable[..., None], *values: Any) -> None:
         if not self._loop.is_closed():

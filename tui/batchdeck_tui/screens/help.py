@@ -21,6 +21,7 @@ WORDS = (
     ("429", "the provider's rate limit: the whole run waits as long as it says; no item fails of it"),
     ("TTFT · E2E", "time to the first token · to the whole answer"),
     ("interrupted", "the engine is gone without an end; R goes on, nothing done is sent again"),
+    ("errors", "a click on a class, or tab and ⏎, lists the rows that failed of it; once more, all rows"),
     ("charts", "throughput, in flight against cap, queue, 429s; │ marks a turn of a knob"),
 )
 

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -32,9 +32,6 @@ from batchdeck_tui.widgets.errors import ErrorList
 from batchdeck_tui.widgets.progress import RunHeader
 from batchdeck_tui.widgets.results import ResultsTable
 from batchdeck_tui.widgets.rowsource import RowSource
-
-if TYPE_CHECKING:
-    pass
 
 SELECT_AGAIN = 1.0
 """Seconds between two searches while rows settle under a filter."""
@@ -120,6 +117,7 @@ class RunScreen(KnobsScreen):
         begun = asyncio.get_running_loop().time()
         self._cap = message.snapshot.concurrency
         self._show(message.snapshot)
+        self.remove_class("-bare")
         self._look()
         self.call_after_refresh(self._painted, begun)
 
@@ -135,7 +133,9 @@ class RunScreen(KnobsScreen):
             self._load_detail(self._opened)
 
     def on_new_samples(self, message: NewSamples) -> None:
-        self.query_one(Charts).extend(message.samples, message.events)
+        charts = self.query_one(Charts)
+        charts.extend(message.samples, message.events)
+        self.set_class(not self.is_live and not charts.series("cap"), "-bare")
 
     def on_live_ready(self, message: LiveReady) -> None:
         self.table.set_live(dict(message.rows))
@@ -189,13 +189,22 @@ class RunScreen(KnobsScreen):
         self.table.focus()
         self._narrow(replace(self._filter, words=message.value.strip()))
 
+    @on(ErrorList.Chosen)
+    def _class_chosen(self, message: ErrorList.Chosen) -> None:
+        error = message.error
+        if not error.items:
+            self.door.say(Reply(ok=True, message=f"No item failed of {inert(error.error_type)}; it was tried again"))
+            return
+        self.table.focus()
+        self._narrow(self._filter.of_class(error.error_type))
+
     def _narrow(self, wanted: RowFilter) -> None:
         self._filter, self._found = wanted, None
         self.set_class(bool(wanted), "-filtered")
         self.table.highlight = wanted.words
         self.workers.cancel_group(self, "select")
         if wanted.asks_file:
-            self.query_one("#filtered", Static).update(Content(f"{wanted}  …"))
+            self.query_one("#filtered", Static).update(Content(inert(f"{wanted}  …")))
             self._select(wanted)
         elif wanted.is_live:
             self._list(array("q"))
@@ -206,7 +215,7 @@ class RunScreen(KnobsScreen):
     @work(exclusive=True, group="select")
     async def _select(self, wanted: RowFilter) -> None:
         try:
-            found = await self.bridge.select(wanted.state, wanted.words)
+            found = await self.bridge.select(wanted.state, wanted.words, wanted.error_type)
         except StoreError as error:
             self.door.say(Reply(ok=False, message=str(error)))
             return

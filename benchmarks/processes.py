@@ -1,0 +1,149 @@
+"""What the measurements share: a simulator, commands, and the console on a real terminal, each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batchdeck import lock
+
+PATIENCE = 600.0
+"""Seconds after which something that never comes true is an error."""
+_SEQUENCE = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
+
+
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A folder with a data folder of its own for every process started from here; both are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="batchdeck-benchmark-") as folder:
+        os.environ["BATCHDECK_HOME"] = str(Path(folder, "home"))
+        yield Path(folder)
+
+
+@contextmanager
+def simulator(*options: str) -> Iterator[str]:
+    """The base URL of a ``batchdeck sim`` process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchdeck", "sim", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+def batchdeck(*arguments: str) -> dict[str, Any]:
+    """What a command prints as JSON. Ends the program when the command fails."""
+    done = subprocess.run([sys.executable, "-m", "batchdeck", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"batchdeck {' '.join(arguments)}: exit code {done.returncode}: {done.stderr}")
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
+
+
+@contextmanager
+def launched(source: Path, base_url: str, *options: str) -> Iterator[tuple[Path, int]]:
+    """A detached run of ``source``: its run file and its engine's process id. The engine is gone afterwards."""
+    printed = batchdeck("run", str(source), "--base-url", base_url, "-m", "sim", "--detach", "--json", *options)
+    run = Path(printed["path"])
+    info = lock.probe(run)
+    assert info is not None, f"{run}: no engine"
+    try:
+        yield run, info.pid
+    finally:
+        left = lock.probe(run)
+        if left is not None and left.pid == info.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(info.pid, signal.SIGKILL)
+
+
+def memory(pid: int, field: str = "VmRSS") -> float:
+    """MB of a live process by /proc; ``VmHWM`` is its peak. Linux only."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(re.findall(rf"^{field}:\s+(\d+) kB", status, re.M)[0]) / 1000
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a live process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Terminal:
+    """The console on a pseudo-terminal of its own. ``output``: all bytes that it wrote."""
+
+    def __init__(self, run: Path, width: int = 160, height: int = 48) -> None:
+        self.started = time.perf_counter()
+        self.output = bytearray()
+        self.pid, self._fd = pty.fork()
+        if not self.pid:
+            os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+            os.execv(sys.executable, [sys.executable, "-m", "batchdeck_tui", str(run)])
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(OSError):
+            self.press("q")
+            self.read(lambda text: False, 3.0)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._fd)
+
+    def press(self, keys: str) -> None:
+        os.write(self._fd, keys.encode())
+
+    def until(self, pattern: str) -> float:
+        """Seconds until what is written from now on shows ``pattern``."""
+        began, start = time.perf_counter(), len(self.output)
+        found = re.compile(pattern.encode())
+        if not self.read(lambda text: found.search(text) is not None, PATIENCE, start):
+            raise SystemExit(f"the console never showed {pattern}: {bytes(self.output[-2000:])!r}")
+        return time.perf_counter() - began
+
+    def read(self, condition: Any, seconds: float, start: int | None = None) -> bool:
+        """Read on until the condition holds for the text written since ``start``; False when the time is over."""
+        start = len(self.output) if start is None else start
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            if not select.select([self._fd], [], [], left)[0]:
+                return False
+            piece = os.read(self._fd, 65_536)  # an error when the console has ended
+            self.output += piece
+            if condition(_SEQUENCE.sub(b"", bytes(self.output[start:]))):
+                return True
+        return False
+
+
+def report(title: str, rows: list[tuple[str, str]], figures: dict[str, Any]) -> None:
+    """A table for people on standard error, one line of JSON on standard output."""
+    width = max(len(name) for name, _ in rows)
+    print(title, file=sys.stderr)
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}", file=sys.stderr)
+    print(json.dumps(figures), flush=True)

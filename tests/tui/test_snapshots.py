@@ -1,0 +1,223 @@
+"""What the console looks like: pictures of every screen in states that are the same on every machine and every day.
+
+A picture that changed on purpose is drawn anew with ``pytest tests/tui/test_snapshots.py --snapshot-update``; look at it
+before keeping it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path, PurePath
+from typing import ClassVar
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Select
+
+from batchdeck_tui import app
+from batchdeck_tui.app import BatchdeckApp
+from batchdeck_tui.plan import CUSTOM
+from batchdeck_tui.screens.confirm import ConfirmScreen
+from batchdeck_tui.screens.help import HelpScreen
+from batchdeck_tui.screens.launch import LaunchScreen
+from batchdeck_tui.screens.run import RunScreen
+from batchdeck_tui.widgets.charts import Charts
+from batchdeck_tui.widgets.errors import ErrorList
+from tests.tui.console import page, read, until
+from tests.tui.runfile import HOSTILE, make_run, make_samples
+
+NOW = 1_795_000_400.0
+SMALL, LARGE, HUGE = (80, 24), (160, 48), (200, 60)
+Prepare = Callable[[Pilot[None]], Awaitable[None]]
+Draw = Callable[[tuple[int, int], Prepare, Path | None], bool]
+
+
+class StillApp(BatchdeckApp):
+    """The console with its clock stopped and nothing that blinks or glides; its pictures load no font."""
+
+    # relative paths are looked up beside the class that is run
+    CSS_PATH: ClassVar[list[str | PurePath] | None] = [
+        Path(app.__file__).parent / sheet for sheet in BatchdeckApp.CSS_PATH or ()
+    ]
+
+    def __init__(self, run: Path | None) -> None:
+        super().__init__(run, wall=lambda: NOW)
+        self.animation_level = "none"
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        for field in self.screen.query(Input):
+            field.cursor_blink = False
+            field._cursor_visible = field.has_focus
+        svg = super().export_screenshot(title=title, simplify=simplify)
+        return re.sub(r"\s*@font-face\s*\{[^}]*\}", "", svg)
+
+
+@pytest.fixture
+def draw(snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Draw:
+    """Whether the console looks as it did, once it has been prepared."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("NO_COLOR", "COLORTERM", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+
+    def compare(size: tuple[int, int], prepare: Prepare, run: Path | None = None) -> bool:
+        return snap_compare(StillApp(run), terminal_size=size, run_before=prepare)
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of run files: one that ended, one that broke off, one that never began, and a file that is no run."""
+    folder = tmp_path_factory.mktemp("runs")
+    samples, events = make_samples(90)
+    failed = (3, 17, 21, 118)
+    retried = {2: 1, 5: 2, 6: 1, 30: 1, 119: 3}
+    hostile = dict(enumerate(HOSTILE, start=4))
+    labels = {3: HOSTILE[0], 9: HOSTILE[1], 11: HOSTILE[7]}
+    make_run(
+        folder / "reviews.db", 640, failed=failed, texts=hostile, labels=labels, retried=retried,
+        samples=samples, events=events, ending="done",
+    )  # fmt: skip
+    make_run(folder / "tickets.db", 640, settled=220, failed=failed, retried=retried, samples=samples, events=events)
+    make_run(folder / "glossary.db", 40, settled=0)
+    (folder / "notes.db").write_bytes(b"no database at all " * 80)
+    return folder
+
+
+@pytest.fixture
+def runs(made: Path, home: Path) -> Path:
+    """The folder of this test's runs."""
+    shutil.copytree(made, home / "runs")
+    for age, name in enumerate(("reviews.db", "tickets.db", "glossary.db", "notes.db")):
+        os.utime(home / "runs" / name, (NOW - 60 - age, NOW - 60 - age))
+    return home / "runs"
+
+
+def at(*sizes: tuple[int, int]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("size", sizes, ids=["x".join(map(str, size)) for size in sizes])
+
+
+async def opened(pilot: Pilot[None], *, drawn: bool = True) -> RunScreen:
+    """Wait until the run's screen shows all that its file tells."""
+    await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+    screen = pilot.app.screen
+    assert isinstance(screen, RunScreen)
+    await until(pilot, lambda: screen._now is not None and screen.table.visible_indices())
+    await until(pilot, lambda: screen.query_one(Charts).series("cap") if drawn else screen.has_class("-bare"))
+    return screen
+
+
+@at(SMALL, LARGE, HUGE)
+def test_a_run_that_ended(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+
+    assert draw(size, prepare, runs / "reviews.db")
+
+
+@at(SMALL, LARGE)
+def test_a_run_whose_engine_was_killed_with_its_last_words(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    (runs / "tickets.db.log").write_text("12:00:01 the run begins\n12:01:31 the kernel said [/no] \x1b]52;c;aGFja2Vk\x07\n")
+
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+        await until(pilot, lambda: "the kernel said" in page(pilot.app))
+
+    assert draw(size, prepare, runs / "tickets.db")
+
+
+@at(SMALL)
+def test_a_run_that_never_began_gives_its_room_to_the_table(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot, drawn=False)
+
+    assert draw(size, prepare, runs / "glossary.db")
+
+
+@at(SMALL, LARGE)
+def test_the_detail_of_a_hostile_answer(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+        await pilot.press(*["down"] * 5, "enter")
+        await until(pilot, lambda: "␛]52;c;" in page(pilot.app) and "rate_limited: Rate" in page(pilot.app))
+
+    assert draw(size, prepare, runs / "reviews.db")
+
+
+@at(SMALL, LARGE)
+def test_the_rows_that_failed_of_one_class(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        screen = await opened(pilot)
+        await until(pilot, lambda: "http_500" in read(screen.query_one(ErrorList)))
+        await pilot.press("tab", "down", "enter")
+        await until(pilot, lambda: screen.table.visible_indices() == [3, 17, 21, 118])
+
+    assert draw(size, prepare, runs / "reviews.db")
+
+
+@at(SMALL, LARGE)
+def test_the_list_of_runs(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "unreadable" in page(pilot.app))
+
+    assert draw(size, prepare, None)
+
+
+@at(SMALL)
+def test_no_runs_yet(draw: Draw, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "No runs yet" in page(pilot.app))
+
+    assert draw(size, prepare, None)
+
+
+@at(SMALL, LARGE)
+def test_the_launch_form_shows_the_first_request(draw: Draw, tmp_path: Path, size: tuple[int, int]) -> None:
+    (tmp_path / "reviews.csv").write_text("id,text\n1,The [/soup] was cold\n2,Lovely\n3,Never again\n")
+
+    async def prepare(pilot: Pilot[None]) -> None:
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LaunchScreen))
+        screen = pilot.app.screen
+        screen.query_one("#provider", Select).value = CUSTOM
+        said = {"file": "reviews.csv", "prompt": "Is this kind? {{text}}", "base_url": "http://127.0.0.1:8000/v1"}
+        for name, value in said.items():
+            screen.query_one(f"#{name}", Input).value = value
+        await until(pilot, lambda: "Is this kind? The [/soup] was cold" in page(pilot.app))
+        await until(pilot, lambda: "reading" not in page(pilot.app))
+
+    assert draw(size, prepare, None)
+
+
+@at(SMALL, LARGE)
+def test_help_over_a_run(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen) and "In a run" in page(pilot.app))
+
+    assert draw(size, prepare, runs / "reviews.db")
+
+
+@at(SMALL, LARGE)
+def test_a_question_before_what_cannot_be_taken_back(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot)
+        question = "Cancel the run? 10 in flight are dropped; they may be billed. R goes on later."
+        pilot.app.push_screen(ConfirmScreen(question, yes="Cancel the run", no="Let it run"))
+        await until(pilot, lambda: "may be billed" in page(pilot.app))
+
+    assert draw(size, prepare, runs / "reviews.db")
+
+
+def test_the_pictures_tell_nothing_of_a_machine_and_load_nothing() -> None:
+    pictures = sorted(Path(__file__, "..", "__snapshots__", "test_snapshots").resolve().glob("*.svg"))
+    assert len(pictures) >= 15
+    for picture in pictures:
+        svg = picture.read_text(encoding="utf-8")
+        assert set(re.findall(r"https?://[\w.-]+", svg)) <= {"http://www.w3.org", "https://www.textualize.io", "http://127.0.0.1"}
+        for private in ("/tmp", "/home", "/root", "/Users", str(Path.cwd()), "\x1b"):
+            assert private not in svg, f"{picture.name} holds {private!r}"
