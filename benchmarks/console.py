@@ -31,7 +31,7 @@ def main() -> None:
             Terminal(run) as terminal,
         ):
             terminal.until("in flight +[1-9]")
-            terminal.read(lambda text: False, 3.0)
+            terminal.read(3.0)
             figures = watched(terminal, engine, given.seconds)
             figures["key_seconds"] = round(statistics.median(pressed(terminal, given.concurrency)), 3)
             figures["console_mb"] = round(memory(terminal.pid), 1)
@@ -49,7 +49,7 @@ def main() -> None:
 def watched(terminal: Terminal, engine: int, seconds: float) -> dict[str, Any]:
     """Shares of a core and bytes a second, over some seconds in which nobody presses a key."""
     began, console, other, size = time.perf_counter(), cpu(terminal.pid), cpu(engine), len(terminal.output)
-    terminal.read(lambda text: False, seconds)
+    terminal.read(seconds)
     passed = time.perf_counter() - began
     return {
         "console_cpu": round((cpu(terminal.pid) - console) / passed, 4),
@@ -64,7 +64,7 @@ def pressed(terminal: Terminal, cap: int) -> list[float]:
     for number in range(PRESSES):
         terminal.press("]["[number % 2])
         seconds.append(terminal.until(rf"/{cap + 10 * (1 - number % 2)}\b"))
-        terminal.read(lambda text: False, 0.5)
+        terminal.read(0.5)
     return seconds
 
 

@@ -108,7 +108,7 @@ def opened(run: Path, opens: int) -> dict[str, Any]:
         with Terminal(run) as terminal:
             terminal.until(r"row-0\b")
             paints.append(time.perf_counter() - terminal.started)
-            terminal.read(lambda text: False, 1.0)
+            terminal.read(1.0)
             sizes.append(memory(terminal.pid))
     return {
         "first_window_ms": round(statistics.median(first) * 1000, 2),

@@ -25,6 +25,8 @@ from batchdeck import lock
 
 PATIENCE = 600.0
 """Seconds after which something that never comes true is an error."""
+OVERLAP = 4_000
+"""Bytes of earlier output in which the beginning of a match may stand."""
 _SEQUENCE = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
 
 
@@ -109,7 +111,7 @@ class Terminal:
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(OSError):
             self.press("q")
-            self.read(lambda text: False, 3.0)
+            self.read(3.0)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
@@ -120,23 +122,21 @@ class Terminal:
 
     def until(self, pattern: str) -> float:
         """Seconds until what is written from now on shows ``pattern``."""
-        began, start = time.perf_counter(), len(self.output)
-        found = re.compile(pattern.encode())
-        if not self.read(lambda text: found.search(text) is not None, PATIENCE, start):
+        began = time.perf_counter()
+        if not self.read(PATIENCE, re.compile(pattern.encode())):
             raise SystemExit(f"the console never showed {pattern}: {bytes(self.output[-2000:])!r}")
         return time.perf_counter() - began
 
-    def read(self, condition: Any, seconds: float, start: int | None = None) -> bool:
-        """Read on until the condition holds for the text written since ``start``; False when the time is over."""
-        start = len(self.output) if start is None else start
+    def read(self, seconds: float, pattern: re.Pattern[bytes] | None = None) -> bool:
+        """Read on until the pattern is in the text written from now on; False when the time is over."""
+        start = len(self.output)
         end = time.perf_counter() + seconds
-        while (left := end - time.perf_counter()) > 0:
-            if not select.select([self._fd], [], [], left)[0]:
-                return False
-            piece = os.read(self._fd, 65_536)  # an error when the console has ended
-            self.output += piece
-            if condition(_SEQUENCE.sub(b"", bytes(self.output[start:]))):
+        while (left := end - time.perf_counter()) > 0 and select.select([self._fd], [], [], left)[0]:
+            self.output += os.read(self._fd, 65_536)  # an error when the console has ended
+            if pattern is not None and pattern.search(_SEQUENCE.sub(b"", bytes(self.output[start:]))):
                 return True
+            # Not all of it again with each piece: the reader must not be what slows the console down.
+            start = max(start, len(self.output) - OVERLAP)
         return False
 
 

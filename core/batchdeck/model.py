@@ -266,6 +266,7 @@ class LiveRow(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     seconds: float
     attempt: int
+    ttft: float | None = None
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):

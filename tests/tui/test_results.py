@@ -58,8 +58,8 @@ def has_control(text: str) -> bool:
     return any(unicodedata.category(char) in ("Cc", "Cs") or char in "\u202e\u2066\u200d\u200b" for char in text)
 
 
-async def test_a_run_of_a_million_rows_opens_at_once_and_stays_small(tmp_path: Path) -> None:
-    app = TableApp(RowSource(make_run(tmp_path / "million.db", 1_000_000, bare=True)))
+async def test_a_run_of_a_million_rows_opens_at_once_and_stays_small(million: Path) -> None:
+    app = TableApp(RowSource(million))
     assert app.source is not None
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()

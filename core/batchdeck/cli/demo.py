@@ -32,13 +32,14 @@ TASKS = (
     "Write an SQL query that counts rows about {}.",
 )
 TOPICS = (
-    "rate limits", "queues", "backpressure", "SQLite", "idempotency", "sourdough bread", "tides", "photosynthesis",
-    "terminal user interfaces", "unit tests", "garbage collection", "the Silk Road", "bicycle repair", "jazz harmony",
-    "vector search", "tokenisation", "earthquakes", "chess openings", "typography", "coffee roasting", "honey bees",
-    "code review", "data cleaning", "prime numbers", "volcanoes", "compilers", "fermentation", "map projections",
-    "clocks", "glaciers", "semantic versioning", "retry storms", "long division", "solar panels", "origami", "rivers",
-    "documentation", "feature flags", "monsoons", "cryptography", "pottery", "lighthouses", "migratory birds",
-    "time zones", "regular expressions", "bridges", "paper making", "log rotation", "railways", "stargazing",
+    "rate limiting", "queueing theory", "backpressure", "SQLite", "idempotency", "sourdough baking", "tidal power",
+    "photosynthesis", "terminal graphics", "unit testing", "garbage collection", "the Silk Road", "bicycle repair",
+    "jazz harmony", "vector search", "tokenisation", "seismology", "chess strategy", "typography", "coffee roasting",
+    "beekeeping", "code review", "data cleaning", "number theory", "volcanology", "compiler design", "fermentation",
+    "map making", "clockmaking", "glaciology", "semantic versioning", "load shedding", "long division", "solar power",
+    "origami", "river ecology", "technical writing", "feature flagging", "the monsoon", "cryptography", "pottery",
+    "lighthouse keeping", "bird migration", "time zone handling", "pattern matching", "bridge building",
+    "paper making", "log rotation", "railway signalling", "stargazing",
 )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ class Flight:
             tokens=self.tokens,
             seconds=now - self.started,
             attempt=self.order.number,
+            ttft=self.first_at - self.started if self.first_at is not None else None,
         )
 
     def stop(self, why: str) -> None:

@@ -107,7 +107,10 @@ class RunsScreen(Screen[None]):
     def _headline(self, lines: Sequence[RunLine]) -> None:
         live = sum(1 for line in lines if line.meta and line.meta.state in ("running", "paused", "draining"))
         broken = sum(1 for line in lines if line.meta and line.meta.state == "interrupted")
-        words: list[tuple[str, str]] = [("batchdeck", "bold $primary"), (f"   {len(lines)} runs", MUTED)]
+        words: list[tuple[str, str]] = [
+            ("batchdeck", "bold $primary"),
+            (f"   {len(lines)} run{'' if len(lines) == 1 else 's'}", MUTED),
+        ]
         if live:
             words.append((f"   {live} live", "$success"))
         if broken:

@@ -129,12 +129,13 @@ def _figures(meta: RunMeta, widths: Mapping[str, int], colours: Mapping[str, str
     muted = "dim" if meta.state in ("done", "cancelled") else ""
     ink, rest = colours["secondary" if muted else colour], colours["border-blurred"]
     model = f"{meta.config.provider} · {meta.config.model}"
+    cost = fmt.spent(counts.cost, counts.unpriced) if counts.done or counts.cost else fmt.UNKNOWN
     return {
         "state": Text(f"{glyph} {meta.state}", style=muted or colours[colour]),
         "progress": _bar(meta, widths["progress"] - PERCENT, ink, rest),
         "items": Text(f"{fmt.short(_settled(meta))}/{fmt.short(meta.items_expected)}", justify="right"),
         "rate": Text(fmt.rate(meta.rate) if meta.rate else "", justify="right"),
-        "cost": Text(fmt.spent(counts.cost, counts.unpriced), justify="right"),
+        "cost": Text(cost, justify="right"),
         "failed": Text(fmt.short(counts.failed) if counts.failed else "", style=colours["error"], justify="right"),
         "model": Text(fit(one_line(model), widths.get("model", 0))),
         "when": Text(fmt.ago(now - meta.updated_at), style="dim"),

@@ -182,7 +182,8 @@ class ResultsTable(ScrollView, can_focus=True):
         if y == 0:
             return self._draw(header(self._columns), width, self._looks["header"], cursor=False)
         if isinstance(content, str):
-            return strip([(fit(content, width), self._looks["dim"])], width, self._looks["base"])
+            base = self._looks["base"]
+            return strip([(fit(content, width), base + self._looks["dim"])], width, base)
         cells, cursor, _ = content
         return self._draw(cells, width, self._looks["base"], cursor=cursor)
 
