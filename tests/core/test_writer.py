@@ -191,14 +191,17 @@ async def test_what_trying_again_will_not_mend_is_said_to_everybody(tmp_path: Pa
 
 
 async def test_an_engine_whose_run_file_breaks_fails_and_says_so(tmp_path: Path) -> None:
-    rig = Rig(tmp_path / "run.db", 40, SimOptions(latency_ms=20), threaded=True)
+    rig = Rig(tmp_path / "run.db", 40, SimOptions(faults={"hang": 1.0}), threaded=True)
     run = asyncio.create_task(rig.engine.run())
+    async with asyncio.timeout(10):
+        while rig.tally.in_flight < 10:
+            await asyncio.sleep(0)
     broken = rig.store.submit(lambda file: file.conn.execute("INSERT INTO items (idx, position) VALUES (0, 0)"))
     with pytest.raises(StoreError):
         await broken
     assert await asyncio.wait_for(run, 10) == "failed"
     assert "cannot be written" in rig.snapshot().message
-    assert rig.engine.gate.in_flight == 0
+    assert (rig.engine.gate.in_flight, rig.tally.in_flight) == (0, 0)
     for reply in (rig.engine.resume(), await rig.engine.retry()):
         assert not reply.ok
         assert "cannot be written" in reply.message

@@ -26,7 +26,8 @@ from batchdeck_tui.widgets.progress import RunHeader
 from tests.tui.console import batchdeck, console, footer, launched, page, read, state, until
 
 PROMPTS = [f"Review number {n}: is it kind?" for n in range(60)]
-HOSTILE = "Say [/foo] and [bold red]this[/] \x1b[31min red\x1b[0m, then \x1b]52;c;aGFja2Vk\x07 copy"
+HOSTILE = "[/foo]\x1b[31m\x1b]52;c;aGFja2Vk\x07 and [bold red]this[/]"
+INERT = "[simulated] [/foo]␛[31m␛]52;c;aGFja2Vk␇ and [bold red]this[/]"
 
 
 def snapshot(screen: RunScreen) -> Snapshot:
@@ -122,15 +123,13 @@ async def test_an_answer_of_markup_and_escape_sequences_is_shown_and_does_nothin
         pane = screen.query_one(DetailPane)
         await until(pilot, lambda: len(sim.holds) == 2)
         sim.holds.release(None)
-        await until(pilot, lambda: "] Say [/foo] and [bold red]this[/] ␛[31min red" in read(screen.table), "the table")
+        await until(pilot, lambda: INERT[:30] in read(screen.table), "the table")
         await pilot.press("home", "enter")
-        await until(pilot, lambda: "␛]52;c;aGFja2Vk␇ copy" in read(pane) and "200" in read(pane), "the detail pane")
-        answered = "[simulated] Say [/foo] and [bold red]this[/] ␛[31min red␛[0m, then ␛]52;c;aGFja2Vk␇ copy"
-        assert answered in read(pane)
+        await until(pilot, lambda: INERT in read(pane) and "200" in read(pane), "the detail pane")
         for text in (read(screen.table), read(pane), page(pilot.app), pilot.app.export_screenshot()):
             assert "\x1b" not in text
             assert "\x07" not in text
-        assert answered in pictured(pilot.app)
+        assert INERT in pictured(pilot.app)
         sent = wired(pilot.app)
         assert "]52;c;" in sent
         assert "\x1b]" not in sent
@@ -161,11 +160,11 @@ async def test_a_million_items_open_at_once_and_only_rows_in_view_are_read(
             await pilot.press("pagedown")
         await until(pilot, lambda: screen.table.cursor_idx in screen.table.visible_indices())
         cursor = screen.table.cursor_idx or 0
-        assert f"prompt {cursor} " in read(screen.table)
+        assert f" {cursor} · queued    prompt {cursor} " in read(screen.table)
         assert source.reads - before <= cursor // 128 + 2, "a page of rows once, as it comes into view"
         before = source.reads
         await pilot.press("end")
-        await until(pilot, lambda: "prompt 999999 " in read(screen.table))
+        await until(pilot, lambda: "999999 · queued" in read(screen.table))
         await pilot.press("home")
         await until(pilot, lambda: "prompt 0 " in read(screen.table))
         assert source.reads - before <= 4

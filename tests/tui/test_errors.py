@@ -1,0 +1,99 @@
+"""The list of errors as a knob: a class, chosen by key or by mouse, lists the rows that failed of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual import on
+from textual.app import App, ComposeResult
+
+from batchdeck.model import ErrorClass
+from batchdeck_tui.screens.rowfilter import RowFilter
+from batchdeck_tui.widgets.errors import ErrorList
+from tests.tui.console import console, footer, page, read, until
+from tests.tui.runfile import make_run
+
+
+class ListApp(App[None]):
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen: list[str] = []
+
+    def compose(self) -> ComposeResult:
+        yield ErrorList()
+
+    @on(ErrorList.Chosen)
+    def _chosen(self, message: ErrorList.Chosen) -> None:
+        self.chosen.append(message.error.error_type)
+
+
+def classes(*codes: int) -> tuple[ErrorClass, ...]:
+    return tuple(
+        ErrorClass(error_type=f"http_{code}", attempts=3, items=1, example="no", example_idx=code) for code in codes
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "reviews.db", 60, failed=(3, 7, 50), retried={5: 4}, ending="done")
+
+
+async def test_a_click_or_a_key_on_a_class_lists_its_rows_and_once_more_all(run: Path) -> None:
+    async with console(run, (120, 40)) as (pilot, screen):
+        errors = screen.query_one(ErrorList)
+        await until(pilot, lambda: "http_500" in read(errors))
+        assert [line.split()[1] for line in read(errors).splitlines()[1:]] == ["http_500", "rate_limited"]
+        await pilot.click(errors, offset=(8, 1))
+        await until(pilot, lambda: screen.table.visible_indices() == [3, 7, 50])
+        assert "✗ http_500  3 rows" in page(pilot.app)
+        assert screen.table.has_focus, "the rows are what was asked for"
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: len(screen.table.visible_indices()) > 3)
+        await pilot.press("tab")
+        await until(pilot, lambda: "only these" in footer(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.table.visible_indices() == [3, 7, 50])
+        await pilot.press("escape")
+        await until(pilot, lambda: len(screen.table.visible_indices()) > 3)
+
+
+async def test_a_class_that_no_item_failed_of_says_so_and_lists_nothing(run: Path) -> None:
+    async with console(run, (120, 40)) as (pilot, screen):
+        errors = screen.query_one(ErrorList)
+        await until(pilot, lambda: "rate_limited" in read(errors))
+        await pilot.click(errors, offset=(8, 2))
+        await until(pilot, lambda: "No item failed of rate_limited" in page(pilot.app))
+        assert len(screen.table.visible_indices()) > 3
+
+
+async def test_classes_out_of_view_are_reached_and_the_cursor_stays_on_its_class() -> None:
+    app = ListApp()
+    async with app.run_test(size=(80, 12)) as pilot:
+        errors = app.query_one(ErrorList)
+        await pilot.press("tab", "enter")
+        assert not errors.has_focus, "no errors, nothing to choose"
+        errors.styles.max_height = 4
+        errors.show(classes(*range(500, 506)))
+        await pilot.pause()
+        await pilot.press("tab", "down", "enter")
+        assert "and 4 more classes" in read(errors).splitlines()[-1]
+        errors.show(classes(504, 505, 503, 502, 500, 501))
+        await pilot.press("enter")
+        await pilot.press(*["down"] * 9, "enter")
+        assert "http_501" in read(errors).splitlines()[-1]
+        await pilot.press(*["up"] * 9, "enter")
+        await pilot.click(errors, offset=(5, 3))
+        assert "http_503" in read(errors), "the last line unfolds"
+        await pilot.click(errors, offset=(5, 0))
+        await pilot.pause()
+        assert app.chosen == ["http_501", "http_501", "http_501", "http_504"]
+
+
+def test_one_filter_takes_the_place_of_another_and_words_stay() -> None:
+    listed = RowFilter(state="done", words="kind").of_class("http_500")
+    assert (listed.state, listed.error_type, listed.words) == (None, "http_500", "kind")
+    assert listed.asks_file
+    assert str(listed) == "✗ http_500  ·  “kind”"
+    assert listed.of_class("http_500") == RowFilter(words="kind")
+    assert listed.turned(1) == RowFilter(state="in_flight", words="kind")
