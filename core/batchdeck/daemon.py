@@ -148,7 +148,7 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
                     ready(Ready(ok=True, endpoint=info.endpoint))
                     if launch.retry_failed:
                         # Nothing runs yet: this only puts the items back into the queue.
-                        await engine.retry()
+                        await engine.steer.retry()
                     await _live(engine, server, snapshots, store, watcher)
                 finally:
                     await server.close()
@@ -184,7 +184,7 @@ async def _watched(engine: Engine, snapshots: Snapshots, store: Store, watcher: 
         await watcher.tick(snapshots.take(), store)
     finally:
         if not work.done():
-            engine.cancel()
+            engine.steer.cancel()
         await work
 
 
@@ -198,9 +198,9 @@ def _signals(engine: Engine, loop: asyncio.AbstractEventLoop, *, foreground: boo
         asked += 1
         log.info("%s: %s", name, "draining" if asked == 1 else "cutting off")
         if asked == 1:
-            engine.drain()
+            engine.steer.drain()
         else:
-            engine.cancel()
+            engine.steer.cancel()
 
     watched = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if foreground else [])
     for number in watched:

@@ -69,7 +69,7 @@ def test_every_item_settles_once_and_the_books_balance(stormy: Rig, tmp_path: Pa
     for name in ("done", "failed", "attempts", "rate_limit_hits", "tokens_in", "tokens_out"):
         assert sum(getattr(sample, name) for sample in samples) == getattr(counts, name), name
     assert sum(sample.dt for sample in samples) == pytest.approx(counts.seconds)
-    assert rig.engine.samples == len(samples)
+    assert rig.engine.journal.samples == len(samples)
 
     tally = rig.tally
     assert counts.sends == counts.attempts == tally.requests
@@ -137,7 +137,7 @@ def test_answers_that_wait_for_the_disk_hold_the_slots(tmp_path: Path) -> None:
         run = rig.loop.create_task(rig.run())
         await until(lambda: engine.uncommitted >= 10 and not engine.gate.in_flight)
         assert "waiting for the disk" in rig.snapshot().message
-        assert {row.phase for row in engine.live(range(300), full=False).rows} == {"store"}
+        assert {row.phase for row in engine.steer.live(range(300), full=False).rows} == {"store"}
         assert await run == "done"
         assert max(sent_while) < 10
         assert most[0] < 2 * 10
@@ -161,7 +161,7 @@ def test_memory_does_not_grow_with_the_number_of_items(tmp_path: Path) -> None:
         rig.probes.append(probe)
         run = rig.loop.create_task(rig.run())
         await until(lambda: engine.counts.done > 2_000, step=0.1)
-        engine.drain()
+        engine.steer.drain()
         assert await run == "drained"
         assert engine.counts.done == rig.tally.requests < 4_000
         assert most["flights"] <= 2 * 200

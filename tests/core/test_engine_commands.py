@@ -44,7 +44,7 @@ def test_concurrency_grows_and_shrinks_and_cuts_nothing(tmp_path: Path) -> None:
         caps = [4, 12, 3, 1, 6]
         for cap in caps:
             before = rig.tally.in_flight
-            reply = rig.engine.set_concurrency(cap)
+            reply = rig.engine.steer.set_concurrency(cap)
             assert reply.ok
             assert str(cap) in reply.message
             assert rig.tally.in_flight == before
@@ -74,9 +74,9 @@ def test_concurrency_grows_and_shrinks_and_cuts_nothing(tmp_path: Path) -> None:
 
 def test_concurrency_below_one_is_one(tmp_path: Path) -> None:
     async def live(rig: Rig) -> None:
-        assert rig.engine.set_concurrency(0).ok
+        assert rig.engine.steer.set_concurrency(0).ok
         assert rig.engine.gate.cap == 1
-        assert rig.engine.set_concurrency(-5).message == "concurrency is 1"
+        assert rig.engine.steer.set_concurrency(-5).message == "concurrency is 1"
 
     assert in_life(tmp_path / "run.db", 5, live)[1] == "done"
 
@@ -85,7 +85,7 @@ def test_a_pause_sends_nothing_and_a_resume_goes_on(tmp_path: Path) -> None:
     async def live(rig: Rig) -> None:
         engine = rig.engine
         await until(lambda: engine.counts.done >= 10)
-        assert engine.pause().ok
+        assert engine.steer.pause().ok
         sent = rig.tally.requests
         assert rig.snapshot().state == "paused"
         await until(lambda: not engine.gate.in_flight)
@@ -93,10 +93,10 @@ def test_a_pause_sends_nothing_and_a_resume_goes_on(tmp_path: Path) -> None:
         await until(lambda: rig.loop.time() > end, step=1.0)
         assert rig.tally.requests == sent
         assert rig.tally.gone == 0
-        assert not engine.pause().ok
+        assert not engine.steer.pause().ok
         assert "paused" in rig.snapshot().message
-        assert engine.resume().ok
-        assert not engine.resume().ok
+        assert engine.steer.resume().ok
+        assert not engine.steer.resume().ok
         await until(lambda: rig.tally.requests > sent)
 
     rig, ending = in_life(tmp_path / "run.db", 40, live)
@@ -108,7 +108,7 @@ def test_a_pause_sends_nothing_and_a_resume_goes_on(tmp_path: Path) -> None:
 def test_a_paused_run_whose_last_answers_come_in_is_done(tmp_path: Path) -> None:
     async def live(rig: Rig) -> None:
         await until(lambda: rig.tally.requests == 8)
-        rig.engine.pause()
+        rig.engine.steer.pause()
 
     assert in_life(tmp_path / "run.db", 8, live)[1] == "done"
 
@@ -117,12 +117,12 @@ def test_a_drain_keeps_what_is_in_flight(tmp_path: Path) -> None:
     async def live(rig: Rig) -> None:
         await until(lambda: rig.engine.counts.done >= 10 and rig.tally.in_flight == 10)
         sent = rig.tally.requests
-        assert "10 requests" in rig.engine.drain().message
+        assert "10 requests" in rig.engine.steer.drain().message
         assert rig.snapshot().state == "draining"
-        assert not rig.engine.resume().ok
+        assert not rig.engine.steer.resume().ok
         await until(lambda: rig.engine.is_over)
         assert rig.tally.requests == sent
-        assert not rig.engine.drain().ok
+        assert not rig.engine.steer.drain().ok
 
     rig, ending = in_life(tmp_path / "run.db", 100, live)
     assert ending == "drained"
@@ -144,12 +144,12 @@ def test_a_cancel_cuts_at_once_and_keeps_what_had_come(tmp_path: Path) -> None:
         await until(lambda: rig.engine.counts.done >= 3)
         now, open_now = rig.loop.time(), rig.tally.in_flight
         assert open_now > 0
-        assert f"{open_now} requests cut off" in rig.engine.cancel().message
+        assert f"{open_now} requests cut off" in rig.engine.steer.cancel().message
         await until(lambda: rig.engine.is_over, step=0.001)
         assert rig.loop.time() - now < 0.05
         assert rig.tally.in_flight == 0
         assert rig.tally.gone == open_now
-        assert not rig.engine.cancel().ok
+        assert not rig.engine.steer.cancel().ok
 
     rig, ending = in_life(tmp_path / "run.db", 60, live, sim)
     assert ending == "cancelled"
@@ -176,7 +176,7 @@ def test_a_cancel_in_the_same_moment_as_a_send_sends_nothing(tmp_path: Path) -> 
         def at_the_first_send() -> None:
             if rig.happened("send"):
                 rig.probes.clear()
-                rig.loop.call_soon(rig.engine.cancel)
+                rig.loop.call_soon(rig.engine.steer.cancel)
 
         rig.probes.append(at_the_first_send)
         await until(lambda: rig.engine.is_over)
@@ -191,8 +191,8 @@ def test_a_cancel_in_the_same_moment_as_a_send_sends_nothing(tmp_path: Path) -> 
 def test_a_cancel_after_a_drain_does_not_wait(tmp_path: Path) -> None:
     async def live(rig: Rig) -> None:
         await until(lambda: rig.tally.in_flight == 10)
-        rig.engine.drain()
-        rig.engine.cancel()
+        rig.engine.steer.drain()
+        rig.engine.steer.cancel()
 
     rig, ending = in_life(tmp_path / "run.db", 30, live, SimOptions(faults={"hang": 1.0}))
     assert ending == "cancelled"
@@ -212,19 +212,19 @@ def test_failed_items_go_again_in_a_run_that_lives_and_in_one_that_is_over(tmp_p
         engine = rig.engine
         assert await engine.run() == "done"
         assert (engine.counts.done, engine.counts.failed) == (10, 10)
-        assert not engine.resume().ok
+        assert not engine.steer.resume().ok
 
-        reply = await engine.retry([1, 3, 3, 4, 999])
+        reply = await engine.steer.retry([1, 3, 3, 4, 999])
         assert (reply.ok, reply.message) == (True, "2 failed items go again")
         assert engine.wanted.is_set()
         assert await engine.run() == "done"
         assert (engine.counts.done, engine.counts.failed) == (12, 8)
 
         await until(lambda: rig.loop.time() > 50)
-        assert (await engine.retry()).message == "8 failed items go again"
+        assert (await engine.steer.retry()).message == "8 failed items go again"
         assert await engine.run() == "done"
         assert (engine.counts.done, engine.counts.failed) == (20, 0)
-        assert not (await engine.retry()).ok
+        assert not (await engine.steer.retry()).ok
         await rig.close()
 
     virtually(main)
@@ -250,7 +250,7 @@ def test_bad_lines_are_not_tried_again(tmp_path: Path) -> None:
     rows[2] = IngestRow(index=2, line=3, data="{}", label="", error="rows.csv:3: 4 fields instead of 2")
 
     async def live(rig: Rig) -> None:
-        reply = await rig.engine.retry()
+        reply = await rig.engine.steer.retry()
         assert (reply.ok, reply.message) == (False, "no failed item can be tried again")
 
     rig, ending = in_life(tmp_path / "run.db", 0, live, rows=rows)
@@ -276,7 +276,7 @@ def test_items_put_back_while_the_input_is_still_read(tmp_path: Path) -> None:
         rigs.append(rig)
         run = rig.loop.create_task(rig.run())
         await until(lambda: rig.engine.counts.failed == 5)
-        assert (await rig.engine.retry()).ok
+        assert (await rig.engine.steer.retry()).ok
         assert not rig.engine.ingest_complete
         assert await run == "done"
 
@@ -291,17 +291,17 @@ def test_items_put_back_while_the_input_is_still_read(tmp_path: Path) -> None:
 def test_what_is_in_flight_can_be_looked_at(tmp_path: Path) -> None:
     async def live(rig: Rig) -> None:
         await until(lambda: len(rig.sim.holds) == 2)
-        rows = rig.engine.live([0, 1, 7], full=True).rows
+        rows = rig.engine.steer.live([0, 1, 7], full=True).rows
         assert [row.idx for row in rows] == [0, 1]
         assert all(row.phase == "streaming" and row.text.startswith("[simulated]") and row.tokens == 8 for row in rows)
         assert all(row.attempt == 1 and row.seconds > 0 for row in rows)
-        assert [row.text for row in rig.engine.live(None, full=False).rows] == ["", ""]
+        assert [row.text for row in rig.engine.steer.live(None, full=False).rows] == ["", ""]
         snapshot = rig.snapshot()
         assert (snapshot.in_flight, snapshot.queued, snapshot.counts.done) == (2, 3, 0)
         rig.sim.holds.release(2)
         await until(lambda: rig.engine.counts.done == 2)
-        assert [row.idx for row in rig.engine.live(range(5), full=False).rows] == [2, 3]
-        rig.engine.cancel()
+        assert [row.idx for row in rig.engine.steer.live(range(5), full=False).rows] == [2, 3]
+        rig.engine.steer.cancel()
 
     assert in_life(tmp_path / "run.db", 5, live, SimOptions(hold=True), concurrency=2)[1] == "cancelled"
 
@@ -316,6 +316,6 @@ def test_a_snapshot_says_how_long_it_will_take(tmp_path: Path) -> None:
         assert snapshot.e2e.p50 == pytest.approx(0.4, rel=0.02)
         assert snapshot.ttft is not None
         assert snapshot.ttft.p50 < snapshot.e2e.p50
-        rig.engine.cancel()
+        rig.engine.steer.cancel()
 
     assert in_life(tmp_path / "run.db", 1_000, live)[1] == "cancelled"

@@ -205,7 +205,7 @@ def test_a_key_that_is_refused_in_the_middle_keeps_what_is_in_flight(tmp_path: P
     assert "send" not in kinds[kinds.index("fatal") :]
     assert "done" in kinds[kinds.index("fatal") :]
     assert rig.engine.counts.done == len(provider.sent_at) - 1
-    assert rig.engine.cancel().ok is False
+    assert rig.engine.steer.cancel().ok is False
 
 
 def test_a_cancel_does_not_hide_why_the_run_stopped(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_cancel_does_not_hide_why_the_run_stopped(tmp_path: Path) -> None:
         rig = Rig(tmp_path / "run.db", 30, SimOptions(seed=1, faults={"401": 0.3, "hang": 0.7}))
         run = rig.loop.create_task(rig.run())
         await until(lambda: rig.engine.state == "draining")
-        assert rig.engine.cancel().ok
+        assert rig.engine.steer.cancel().ok
         assert await run == "stopped"
         assert "API key" in rig.snapshot().message
 

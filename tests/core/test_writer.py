@@ -202,7 +202,7 @@ async def test_an_engine_whose_run_file_breaks_fails_and_says_so(tmp_path: Path)
     assert await asyncio.wait_for(run, 10) == "failed"
     assert "cannot be written" in rig.snapshot().message
     assert (rig.engine.gate.in_flight, rig.tally.in_flight) == (0, 0)
-    for reply in (rig.engine.resume(), await rig.engine.retry()):
+    for reply in (rig.engine.steer.resume(), await rig.engine.steer.retry()):
         assert not reply.ok
         assert "cannot be written" in reply.message
     await rig.close()

@@ -117,7 +117,7 @@ class ControlServer:
             rows = None if wanted is None else [int(row) for row in wanted.split(",")[:MAX_ROWS] if row]
         except ValueError:
             return _json(Reply(ok=False, message="rows: a comma-separated list of indices"), 400)
-        return _json(self._engine.live(rows, full=request.query.get("full") == "1"))
+        return _json(self._engine.steer.live(rows, full=request.query.get("full") == "1"))
 
     async def _post_command(self, request: web.Request) -> web.Response:
         try:
@@ -133,17 +133,17 @@ class ControlServer:
                 if command.value is None and command.by is None:
                     return Reply(ok=False, message="concurrency: give value or by")
                 cap = command.value if command.value is not None else engine.gate.cap + (command.by or 0)
-                return engine.set_concurrency(min(max(1, cap), 10_000))
+                return engine.steer.set_concurrency(min(max(1, cap), 10_000))
             case "pause":
-                return engine.pause()
+                return engine.steer.pause()
             case "resume":
-                return engine.resume()
+                return engine.steer.resume()
             case "drain":
-                return engine.drain()
+                return engine.steer.drain()
             case "cancel":
-                return engine.cancel()
+                return engine.steer.cancel()
             case "retry":
-                return await engine.retry(command.idx)
+                return await engine.steer.retry(command.idx)
 
 
 def _json(value: msgspec.Struct, status: int = 200) -> web.Response:

@@ -15,8 +15,6 @@ from batchdeck.transport.base import Request, Transport
 
 RAW_LIMIT = 8 << 20
 """Bytes of one response that are kept; an answer that goes on past this is cut off as too large."""
-LIVE_TAIL = 2_000
-"""Characters of live text that a table row gets."""
 TIMEOUTS = {
     "first_token": ("timeout_first_token", "no token came within {:g} s"),
     "idle": ("timeout_idle", "the stream was silent for {:g} s"),
@@ -66,12 +64,13 @@ class Flight:
     def tokens(self) -> int:
         return self._decoder.tokens if self._decoder is not None else 0
 
-    def live(self, now: float, *, full: bool) -> LiveRow:
-        text = "".join(self.text)
+    def live(self, now: float, tail: int | None) -> LiveRow:
+        """What is to be seen of it now; ``tail``: this many characters of its text at most, None: all."""
+        text = "" if tail == 0 else "".join(self.text)
         return LiveRow(
             idx=self.order.idx,
             phase=self.phase,
-            text=text if full else text[-LIVE_TAIL:],
+            text=text if tail is None else text[-tail:] if tail else "",
             tokens=self.tokens,
             seconds=now - self.started,
             attempt=self.order.number,

@@ -22,7 +22,7 @@ class Snapshots:
         engine, now = self._engine, self._now()
         counts = engine.counts
         expected = counts.items if engine.ingest_complete else self._expected()
-        rate = engine.collector.items.rate(now) if not engine.is_over else 0.0
+        rate = engine.journal.collector.items.rate(now) if not engine.is_over else 0.0
         left = None if expected is None else expected - counts.done - counts.failed - counts.skipped
         in_flight = engine.gate.in_flight
         return Snapshot(
@@ -39,14 +39,14 @@ class Snapshots:
             concurrency=engine.gate.cap,
             uncommitted=engine.uncommitted,
             rate=rate,
-            tokens_rate=engine.collector.tokens.rate(now) if not engine.is_over else 0.0,
+            tokens_rate=engine.journal.collector.tokens.rate(now) if not engine.is_over else 0.0,
             eta=left / rate if left is not None and rate > 0 and not engine.is_over else None,
             cooldown=0.0 if engine.is_over else max(0.0, engine.cooldown.until - now),
-            ttft=engine.collector.ttft.percentiles(),
-            e2e=engine.collector.e2e.percentiles(),
+            ttft=engine.journal.collector.ttft.percentiles(),
+            e2e=engine.journal.collector.e2e.percentiles(),
             errors=engine.errors[:20],
             seq=engine.seq,
-            samples=engine.samples,
+            samples=engine.journal.samples,
             at=self._wall(),
         )
 

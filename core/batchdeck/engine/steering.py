@@ -1,0 +1,122 @@
+"""What people ask of a live run. Each command takes effect at once and answers in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchdeck.errors import StoreError
+from batchdeck.model import Live, Reply
+from batchdeck.store.writer import Store
+
+if TYPE_CHECKING:
+    from batchdeck.engine.engine import Engine
+
+RETRY_CHUNK = 500
+LIVE_TAIL = 2_000
+"""Characters of live text that a table row gets."""
+CHOSEN = 10_000
+"""Items that one ``retry`` may name."""
+
+
+class Steering:
+    """The commands of one engine."""
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._engine = engine
+        self._store = store
+
+    def set_concurrency(self, cap: int) -> Reply:
+        """At least 1. Lowering it ends nothing that is in flight."""
+        engine = self._engine
+        before = engine.gate.cap
+        after = engine.gate.resize(cap)
+        if after == before:
+            return Reply(ok=True, message=f"concurrency is {after}")
+        engine.note("concurrency", f"{before} → {after}", after)
+        engine.config = config = msgspec.structs.replace(engine.config, concurrency=after)
+        self._store.submit(lambda file: file.configure(config))
+        engine.pool.shrink(after)
+        engine.dispatch()
+        return Reply(ok=True, message=f"concurrency {before} → {after}")
+
+    def pause(self) -> Reply:
+        engine = self._engine
+        if engine.state != "running":
+            return Reply(ok=False, message=f"the run is {engine.state}")
+        engine.state = "paused"
+        self._store.submit(lambda file: file.intend("pause"))
+        engine.note("pause", "paused")
+        return Reply(ok=True, message="paused; requests in flight go on to their end")
+
+    def resume(self) -> Reply:
+        engine = self._engine
+        if engine.state == "paused":
+            engine.state = "running"
+            self._store.submit(lambda file: file.intend("run"))
+            engine.note("resume", "resumed")
+            engine.dispatch()
+            return Reply(ok=True, message="resumed")
+        if engine.broken_store is not None:
+            return Reply(ok=False, message=engine.broken_store)
+        if engine.is_over and engine.state != "done":
+            engine.wanted.set()
+            return Reply(ok=True, message="going on")
+        if engine.is_over:
+            return Reply(ok=False, message="everything is settled; nothing to resume")
+        return Reply(ok=False, message=f"the run is {engine.state}")
+
+    def drain(self) -> Reply:
+        engine = self._engine
+        if engine.is_over:
+            return Reply(ok=False, message=f"the run is {engine.state} already")
+        self._store.submit(lambda file: file.intend("drain"))
+        engine.halt("drained", "")
+        engine.dispatch()
+        return Reply(ok=True, message=f"draining: {engine.gate.in_flight} requests in flight go on to their end")
+
+    def cancel(self) -> Reply:
+        engine = self._engine
+        if engine.is_over:
+            return Reply(ok=False, message=f"the run is {engine.state} already")
+        self._store.submit(lambda file: file.intend("cancel"))
+        cut = engine.cut_short()
+        engine.dispatch()
+        return Reply(ok=True, message=f"cancelled: {cut} requests cut off; what is done is kept")
+
+    async def retry(self, idx: Iterable[int] | None = None) -> Reply:
+        """Put failed items back into the queue, in chunks, so that a million of them hold nothing up."""
+        engine = self._engine
+        chosen = None if idx is None else list(idx)[:CHOSEN]
+        total, after = 0, -1
+        engine.putting_back += 1
+        try:
+            while True:
+                count, after = await self._store.submit(lambda file: file.retry(chosen, after, RETRY_CHUNK))  # noqa: B023
+                if not count:
+                    break
+                total += count
+                engine.queue.retried()
+                engine.dispatch()
+        except StoreError as error:
+            return Reply(ok=False, message=str(error))
+        finally:
+            engine.putting_back -= 1
+        if not total:
+            engine.dispatch()
+            return Reply(ok=False, message="no failed item can be tried again")
+        engine.note("retry", f"{total} failed items go again", total)
+        if engine.is_ending:
+            engine.wanted.set()
+        engine.dispatch()
+        return Reply(ok=True, message=f"{total} failed items go again")
+
+    def live(self, rows: Iterable[int] | None, *, full: bool) -> Live:
+        """The rows in flight among ``rows`` with their text; None: all of them, without text."""
+        flights, now = self._engine.flights, self._engine.now()
+        if rows is None:
+            return Live(rows=tuple(flight.live(now, tail=0) for flight in flights.values()))
+        found = (flights.get(idx) for idx in rows)
+        return Live(rows=tuple(flight.live(now, tail=None if full else LIVE_TAIL) for flight in found if flight))
