@@ -16,7 +16,7 @@ from typing import Any
 from batchdeck import lock
 from batchdeck.control.client import ControlClient
 from batchdeck.errors import EngineGone
-from batchdeck.model import Snapshot
+from batchdeck.model import Command, Reply, Snapshot
 
 
 class Sim:
@@ -91,6 +91,14 @@ async def wait_for(run: Path, condition: Callable[[Snapshot], bool]) -> Snapshot
             if condition(snapshot):
                 return snapshot
     raise EngineGone("the run ended before the condition was met")
+
+
+async def command(run: Path, command: Command) -> Reply:
+    """Ask something of the engine of a run."""
+    info = lock.probe(run)
+    assert info is not None, "no engine holds this run"
+    async with ControlClient(info.endpoint) as client:
+        return await client.command(command)
 
 
 async def wait_for_end(run: Path) -> Snapshot:

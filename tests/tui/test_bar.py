@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from textual._compositor import CompositorUpdate
 from textual.app import App
 
 from batchdeck import lock
@@ -45,7 +46,9 @@ def select(run: Path, query: str) -> list[Any]:
 
 def wired(app: App[Any]) -> str:
     """All that a terminal would be sent to paint the screen anew."""
-    return app.screen._compositor.render_update(full=True).render_segments(app.console)
+    update = app.screen._compositor.render_update(full=True)
+    assert isinstance(update, CompositorUpdate)
+    return update.render_segments(app.console)
 
 
 def pictured(app: App[Any]) -> str:
@@ -144,7 +147,7 @@ async def test_a_million_items_open_at_once_and_only_rows_in_view_are_read(
     connect = sqlite3.connect
 
     def listened(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        db = connect(*arguments, **options)
+        db: sqlite3.Connection = connect(*arguments, **options)
         db.set_trace_callback(asked.append)
         return db
 

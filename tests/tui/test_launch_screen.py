@@ -67,7 +67,7 @@ async def test_a_plan_that_cannot_work_says_so_beside_the_form_and_is_not_starte
 
 async def test_starting_launches_the_run_and_opens_it(prompts: Path) -> None:
     async with form() as (pilot, screen):
-        fill(screen, file=str(prompts), prompt="Is this kind? {{text}}", concurrency="2")
+        fill(screen, file=str(prompts), prompt="Is this kind? {{text}}", concurrency="3")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
         run = pilot.app.screen

@@ -23,7 +23,7 @@ from batchdeck.model import Reply, RunMeta, Snapshot
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
-from batchdeck_tui.screens.knobs import DEPENDENT, KnobsScreen
+from batchdeck_tui.screens.knobs import DEPENDENT, WORKING, KnobsScreen
 from batchdeck_tui.screens.rowfilter import RowFilter
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.charts import Charts
@@ -135,7 +135,8 @@ class RunScreen(KnobsScreen):
     def on_new_samples(self, message: NewSamples) -> None:
         charts = self.query_one(Charts)
         charts.extend(message.samples, message.events)
-        self.set_class(not self.is_live and not charts.series("cap"), "-bare")
+        working = self._now is not None and self._now.state in WORKING
+        self.set_class(not working and not charts.series("cap"), "-bare")
 
     def on_live_ready(self, message: LiveReady) -> None:
         self.table.set_live(dict(message.rows))
