@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widget import Widget
@@ -45,6 +46,8 @@ def read(widget: Widget) -> str:
 
 def page(app: App[Any]) -> str:
     """All that stands on the screen."""
+    # Lines are kept as they were painted: without the screens below, a dialog's would be kept on nothing.
+    visible_screen_stack.set(app._background_screens)
     strips = app.screen._compositor.render_strips(app.size)
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 

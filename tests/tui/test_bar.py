@@ -46,7 +46,7 @@ def select(run: Path, query: str) -> list[Any]:
 
 def wired(app: App[Any]) -> str:
     """All that a terminal would be sent to paint the screen anew."""
-    update = app.screen._compositor.render_update(full=True)
+    update = app.screen._compositor.render_update(full=True, screen_stack=app._background_screens)
     assert isinstance(update, CompositorUpdate)
     return update.render_segments(app.console)
 

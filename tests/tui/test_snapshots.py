@@ -106,7 +106,13 @@ async def opened(pilot: Pilot[None], *, drawn: bool = True) -> RunScreen:
     screen = pilot.app.screen
     assert isinstance(screen, RunScreen)
     await until(pilot, lambda: screen._now is not None and screen.table.visible_indices())
-    await until(pilot, lambda: screen.query_one(Charts).series("cap") if drawn else screen.has_class("-bare"))
+    if drawn:
+        # on the screen, not only told: what lies below a dialog is painted no more
+        await until(pilot, lambda: screen.query_one(Charts).series("cap") and page(pilot.app).count("│→ 20") == 4)
+        await until(pilot, lambda: "✗ http_500 " in page(pilot.app))
+    else:
+        await until(pilot, lambda: not screen.query_one(Charts).display)
+    await pilot.pause()
     return screen
 
 

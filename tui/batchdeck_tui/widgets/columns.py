@@ -73,7 +73,10 @@ def row_cells(columns: tuple[Column, ...], idx: int, row: Row | None, live: Live
     """What the row says, a cell for each column. ``row`` None: not known yet."""
     values = _live_values(live, row) if live is not None else _row_values(row)
     values["#"] = (str(idx), "dim")
-    return tuple(_cell(column, *values.get(column.name, ("", "dim")), tail=live is not None) for column in columns)
+    return tuple(
+        _cell(column, *values.get(column.name, ("", "dim")), tail=live is not None and bool(live.text))
+        for column in columns
+    )
 
 
 def _cell(column: Column, text: str, style: str, *, tail: bool) -> Cell:
@@ -118,6 +121,7 @@ def _live_values(live: LiveRow, row: Row | None) -> dict[str, Cell]:
         "prompt": (_head(row.label) if row else "", "text"),
         "answer": (said, "in_flight") if said else (_PHASE_WORDS[live.phase], "dim"),
         "tok": (short(live.tokens) if live.tokens else "", "number"),
+        "ttft": (duration(live.ttft) if live.ttft is not None else "", "number"),
         "time": (duration(live.seconds), "number"),
         "tries": (str(live.attempt), "retried" if live.attempt > 1 else "dim"),
     }

@@ -140,6 +140,9 @@ def _fill(drawn: list[list[int]]) -> None:
                 line[column] = _BRAILLE + dots
 
 
+_EMPTY_CELLS = (" ", "\u2800")
+
+
 def _lay_marks(cells: Cells, marks: Sequence[Point], first: float, last: float) -> None:
     """Vertical lines over the curves, from right to left so that the newest gets its caption."""
     columns = len(cells[0])
@@ -148,8 +151,10 @@ def _lay_marks(cells: Cells, marks: Sequence[Point], first: float, last: float) 
         if not first <= t <= last:
             continue
         column = round((t - first) / (last - first) * (columns - 1))
-        for row in cells:
-            row[column] = ("│", "mark")
+        for number, row in enumerate(cells):
+            # Below the top, what was measured in this column stays to be seen, in the mark's ink.
+            char = row[column][0]
+            row[column] = ("│" if number == 0 or char in _EMPTY_CELLS else char, "mark")
         caption = f"→ {short(value)} "
         if column + 1 + len(caption) <= free:
             cells[0][column + 1 : column + 1 + len(caption)] = [(char, "mark") for char in caption]

@@ -109,7 +109,7 @@ def _flying(view: Snapshot | RunMeta) -> int:
 def _pace(view: Snapshot | RunMeta) -> str:
     counts = view.counts
     if view.state in ("starting", "running", "draining", "paused"):
-        tokens = f" ·{short(view.tokens_rate):>6} tok/s" if isinstance(view, Snapshot) else ""
+        tokens = f" · {short(view.tokens_rate)} tok/s" if isinstance(view, Snapshot) else ""
         return f"{rate(view.rate):>6}{tokens}"
     if not counts.seconds:
         return ""
