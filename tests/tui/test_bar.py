@@ -80,7 +80,7 @@ async def test_knobs_turn_what_the_provider_measures_and_all_four_charts_carry_b
         await until(pilot, lambda: [cap for _, cap in charts.marks()] == [20.0, 10.0])
         drawn = list(screen.query(Chart))
         assert len(drawn) == 4
-        await until(pilot, lambda: all("│→ 20" in read(chart) and "│→ 10" in read(chart) for chart in drawn))
+        await until(pilot, lambda: all("→ 20 " in read(chart) and "→ 10 " in read(chart) for chart in drawn))
         await until(
             pilot,
             lambda: charts.marks() == select(run, "SELECT t, value FROM events WHERE kind = 'concurrency' ORDER BY id"),
