@@ -91,7 +91,8 @@ class RunsScreen(Screen[None]):
         self._draw()
 
     def _draw(self) -> None:
-        if self._lines is None:
+        if self._lines is None or self.query_one_optional("#runs") is None:
+            # Not read yet; or read only now, when the screen is being taken down.
             return
         lines = [line for line in self._lines if line.contains(self._words)]
         self.set_class(not self._lines, "-empty")
