@@ -171,6 +171,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     raw: bytes = b""
+    raw_cut: bool = False
+    """More came than ``raw`` holds."""
     answer: Answer | None = None
     failure: Failure | None = None
     sends: int = 1

@@ -14,7 +14,11 @@ from batchdeck.providers.failures import ErrorInAnswer
 from batchdeck.transport.base import Request, Transport
 
 RAW_LIMIT = 8 << 20
-"""Bytes of one response that are kept; an answer that goes on past this is cut off as too large."""
+"""Bytes of one response that the ledger keeps; decoding goes on past them."""
+ANSWER_LIMIT = 64 << 20
+"""Bytes of one response that are taken at all."""
+END_GRACE = 1.0
+"""Seconds that a body may stay open after its end mark."""
 TIMEOUTS = {
     "first_token": ("timeout_first_token", "no token came within {:g} s"),
     "idle": ("timeout_idle", "the stream was silent for {:g} s"),
@@ -28,7 +32,7 @@ class Flight:
 
     __slots__ = (
         "_decoder", "_limits", "_loop", "_provider", "abort", "body", "deadline", "deadline_kind", "error", "first_at",
-        "headers", "last_at", "order", "phase", "raw", "sends", "started", "started_at", "status", "task", "text",
+        "headers", "last_at", "order", "phase", "raw", "received", "sends", "started", "started_at", "status", "task", "text",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +44,7 @@ class Flight:
         self.phase: Phase = "connecting"
         self.text: list[str] = []
         self.raw = bytearray()
+        self.received = 0
         self.status: int | None = None
         self.headers: tuple[tuple[str, str], ...] = ()
         self.sends = 0
@@ -105,10 +110,11 @@ class Flight:
             self._decoder = self._provider.decoder(content_type, self.order.stream)
 
     def data(self, chunk: bytes) -> None:
-        self.raw += chunk
-        if len(self.raw) > RAW_LIMIT:
-            del self.raw[RAW_LIMIT:]
-            raise DecodeError("too_large", f"the answer is larger than {RAW_LIMIT >> 20} MiB")
+        self.received += len(chunk)
+        if len(self.raw) < RAW_LIMIT:
+            self.raw += chunk[: RAW_LIMIT - len(self.raw)]
+        if self.received > ANSWER_LIMIT:
+            raise DecodeError("too_large", f"the answer is larger than {ANSWER_LIMIT >> 20} MiB")
         if self._decoder is None:
             return
         before = self._decoder.tokens
@@ -121,7 +127,10 @@ class Flight:
             self.last_at = now
             if new:
                 self.text.append(new)
-        if self.first_at is not None:
+        if self._decoder.is_complete:
+            # Servers end a body right after its end mark; one that does not is not waited for.
+            self._set_deadline("end", now + END_GRACE)
+        elif self.first_at is not None:
             # Any byte shows that the server is alive: some send comments while a model thinks.
             self._set_deadline("idle", now + self._limits.idle)
 
@@ -141,6 +150,7 @@ class Flight:
             status=self.status,
             headers=self.headers,
             raw=bytes(self.raw),
+            raw_cut=self.received > RAW_LIMIT,
             answer=answer,
             failure=failure,
             sends=self.sends,
@@ -154,12 +164,21 @@ class Flight:
             raise DecodeError("garbage", "the response has no status")
         return self._decoder.finish()
 
+    def broken(self, failure: Failure) -> Settled:
+        """The request broke off. An answer that was whole by then is an answer: it is paid for."""
+        try:
+            return self.settle(None, self.finish())
+        except DecodeError:
+            return self.settle(failure, self.partial())
+
     def aborted(self) -> Failure:
         kind = self.abort or "cancelled"
         if kind == "cancelled":
             return Failure(
                 outcome="cancelled", error_type="cancelled", message="cancelled before the answer was complete"
             )
+        if kind == "end":
+            return Failure(outcome="transient", error_type="truncated", message="the answer did not end")
         error_type, message = TIMEOUTS[kind]
         return Failure(outcome="transient", error_type=error_type, message=message.format(getattr(self._limits, kind)))
 
@@ -184,14 +203,14 @@ async def fly(
         if flight.abort is None:
             raise
         task.uncancel()
-        return flight.settle(flight.aborted(), flight.partial())
+        return flight.broken(flight.aborted())
     except ErrorInAnswer as error:
         return flight.settle(error.failure, flight.partial())
     except TransportError as error:
         failure = Failure(outcome="transient", error_type=error.kind, message=str(error))
         if error.kind == "connect_timeout":
             failure = msgspec.structs.replace(failure, error_type="timeout_connect")
-        return flight.settle(failure, flight.partial())
+        return flight.broken(failure)
     except DecodeError as error:
         outcome: Literal["permanent", "transient"] = "permanent" if error.kind == "too_large" else "transient"
         failure = Failure(outcome=outcome, error_type=error.kind, message=str(error))

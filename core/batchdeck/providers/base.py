@@ -13,6 +13,10 @@ class Decoder(Protocol):
     tokens: int
     """Pieces of text seen so far: the live token count until the server says its own."""
 
+    @property
+    def is_complete(self) -> bool:
+        """The end mark was seen: nothing that may follow belongs to the answer."""
+
     def feed(self, chunk: bytes) -> str:
         """Take bytes, return the new text in them (often empty). Raises ``errors.DecodeError``."""
 

@@ -47,6 +47,10 @@ class ChatDecoder:
         self._model: str | None = None
         self._usage: dict[str, Any] = {}
 
+    @property
+    def is_complete(self) -> bool:
+        return self._done
+
     def feed(self, chunk: bytes) -> str:
         if self._start is not None:
             chunk = self._sniff(chunk)

@@ -224,7 +224,7 @@ class RunReader:
     def raw(self, attempt: int) -> bytes:
         """The bytes that one attempt received, as far as they were kept."""
         codec, raw = self._one("SELECT codec, raw FROM attempts WHERE id = ?", attempt)
-        return zlib.decompress(raw) if codec == "zlib" else bytes(raw or b"")
+        return zlib.decompress(raw) if codec.startswith("zlib") else bytes(raw or b"")
 
     def samples(self, after: float = -1.0) -> list[Sample]:
         """Samples with ``t > after``, oldest first."""

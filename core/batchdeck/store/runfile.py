@@ -311,7 +311,7 @@ class RunFile:
             _storable(answer.model) if answer else None, answer.tokens_in if answer else None,
             answer.tokens_out if answer else None, answer.tokens_cached if answer else None, settled.cost,
             timings.started_at, timings.ttft, timings.itl, timings.seconds, settled.sends,
-            msgspec.json.encode(headers).decode(), "zlib", zlib.compress(settled.raw, 1),
+            msgspec.json.encode(headers).decode(), "zlib-cut" if settled.raw_cut else "zlib", zlib.compress(settled.raw, 1),
         )  # fmt: skip
 
     def _count(self, settlement: Settlement) -> None:
