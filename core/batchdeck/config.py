@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -10,9 +11,12 @@ from pathlib import Path
 
 from batchdeck.errors import BatchdeckError, UsageError
 
+APPLICATION_ID = 0x42444B31
+"""``BDK1``: tells a run file from any other SQLite file."""
+
 
 def home() -> Path:
-    """The data folder, made 0700 when missing."""
+    """The data folder, made 0700 when missing. Raises ``UsageError``, as all here do for a folder that cannot be."""
     given = os.environ.get("BATCHDECK_HOME")
     if given:
         folder = Path(given)
@@ -20,39 +24,49 @@ def home() -> Path:
         import platformdirs
 
         folder = Path(platformdirs.user_data_dir("batchdeck", appauthor=False))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _made(folder)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {folder} cannot be made ({error.strerror}); BATCHDECK_HOME says where batchdeck keeps things"
+        ) from error
     return folder
 
 
 def runs_folder() -> Path:
     """Where run files go that were given no ``--db``."""
-    folder = home() / "runs"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return _made(home() / "runs")
 
 
 def registry_folder() -> Path:
     """One small file for each run kept elsewhere; its content is the run file's path."""
-    folder = home() / "elsewhere"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return _made(home() / "elsewhere")
 
 
 def lock_path(run: Path) -> Path:
-    return run.with_name(run.name + ".lock")
+    """Beside the run file itself, whichever links lead to it: an engine and its clients must mean the same lock."""
+    return Path(os.path.realpath(run) + ".lock")
 
 
 def log_path(run: Path) -> Path:
-    return run.with_name(run.name + ".log")
+    """Beside the run file itself, like the lock."""
+    return Path(os.path.realpath(run) + ".log")
 
 
 def socket_path(run: Path) -> Path:
     """A short path (108 bytes is the limit of a Unix socket) for the control socket of a run.
 
-    Raises ``BatchdeckError`` when the folder belongs to somebody else.
+    Raises ``BatchdeckError`` when the folder belongs to somebody else or cannot be made.
     """
-    folder = Path(tempfile.gettempdir()) / f"batchdeck-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder = Path(tempfile.gettempdir()) / f"batchdeck-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise BatchdeckError(f"no folder for the control socket: {error}; set TMPDIR to one of your own") from error
     info = os.lstat(folder)
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
         raise BatchdeckError(f"{folder} belongs to somebody else; set TMPDIR to a folder of your own")
@@ -66,39 +80,57 @@ def socket_path(run: Path) -> Path:
 
 
 def register(run: Path) -> None:
-    """Remember a run file that lies outside the data folder, so that ``ls`` finds it."""
+    """Remember a run file that lies outside the data folder, so that ``ls`` finds it. Raises ``BatchdeckError``."""
     real = Path(os.path.realpath(run))
     if real.parent == Path(os.path.realpath(runs_folder())):
         return
     entry = registry_folder() / hashlib.blake2b(os.fsencode(real), digest_size=12).hexdigest()
     if not entry.exists():
         draft = entry.with_suffix(f".{os.getpid()}")
-        draft.write_text(str(real), encoding="utf-8")
-        draft.replace(entry)
+        try:
+            draft.write_bytes(os.fsencode(real))
+            draft.replace(entry)
+        except OSError as error:
+            raise BatchdeckError(f"{entry} cannot be written: {error.strerror}") from error
 
 
 def known_runs() -> list[Path]:
     """All run files known here, newest first."""
-    found = {path: path.stat().st_mtime for path in runs_folder().glob("*.db")}
-    for entry in registry_folder().iterdir():
-        path = Path(entry.read_text(encoding="utf-8"))
-        if path.exists():
+    elsewhere = [_registered(entry) for entry in registry_folder().iterdir()]
+    found: dict[Path, float] = {}
+    for path in [*runs_folder().glob("*.db"), *filter(None, elsewhere)]:
+        # a file may be gone since it was listed, a link may lead nowhere
+        with contextlib.suppress(OSError):
             found[path] = path.stat().st_mtime
     return sorted(found, key=lambda path: found[path], reverse=True)
+
+
+def _registered(entry: Path) -> Path | None:
+    """The path that an entry of the registry holds, None for a file that is none."""
+    try:
+        content = entry.read_bytes()
+    except OSError:
+        return None
+    path = Path(os.fsdecode(content)) if b"\0" not in content else None
+    return path if path is not None and path.is_absolute() else None
 
 
 def find_run(name: str) -> Path:
     """The run file that a person means: a path, a run's name, or an unambiguous beginning of one.
 
-    Raises ``UsageError`` naming the candidates.
+    A file that happens to be called like a run (``translate`` beside ``runs/translate.db``) is not meant, unless it is
+    a run file itself. Raises ``UsageError`` naming the candidates.
     """
     path = Path(name)
-    if path.is_file():
+    is_file = path.is_file()
+    if is_file and (os.sep in name or _is_run_file(path)):
         return path
     runs = known_runs()
     exact = [run for run in runs if run.stem == name]
     if exact:
         return exact[0]
+    if is_file and path.suffix:
+        return path
     begun = [run for run in runs if run.stem.startswith(name)]
     if len(begun) == 1:
         return begun[0]
@@ -106,4 +138,19 @@ def find_run(name: str) -> Path:
         raise UsageError(
             f"'{name}' begins {len(begun)} runs: {', '.join(run.stem for run in begun[:5])}; say more of it"
         )
+    if is_file:
+        return path
     raise UsageError(f"no run file or run called '{name}'; 'batchdeck ls' lists the runs known here")
+
+
+def _is_run_file(path: Path) -> bool:
+    """Told by the file's own head, without SQLite: its id at byte 68 (the file format of SQLite, section 1.3)."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError:
+        return False
+    if not head.startswith(b"SQLite format 3\0"):
+        return False
+    # The head of a run that has only just begun still stands in the write-ahead log.
+    return head[68:72] == APPLICATION_ID.to_bytes(4) or Path(f"{os.path.realpath(path)}-wal").exists()

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ import msgspec
 from batchdeck import config as places
 from batchdeck.control.server import ControlServer
 from batchdeck.engine.engine import Engine
-from batchdeck.engine.ingest import Arrived, ingest
+from batchdeck.engine.ingest import Ingest, unwaited
 from batchdeck.engine.slots import ProviderSlots
 from batchdeck.engine.snapshots import Snapshots, summarize
 from batchdeck.errors import (
@@ -104,6 +104,8 @@ def write_log(handler: logging.Handler) -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # A log on a full disk must not put tracebacks on the terminal.
+    logging.raiseExceptions = False
 
 
 def run_loop(main: Coroutine[Any, Any, Summary]) -> Summary:
@@ -143,13 +145,17 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
             await server.listen(Path(info.endpoint))
             lock.write(info)
             places.register(run)
-            with _signals(engine, loop, foreground=watcher is not None):
+            leave = asyncio.Event()
+            with _signals(engine, loop, leave, foreground=watcher is not None):
                 try:
                     ready(Ready(ok=True, endpoint=info.endpoint))
                     if launch.retry_failed:
                         # Nothing runs yet: this only puts the items back into the queue.
                         await engine.steer.retry()
-                    await _live(engine, server, snapshots, store, watcher)
+                    if watcher is not None:
+                        await _watched(engine, snapshots, store, watcher)
+                    else:
+                        await _live(engine, server, leave)
                 finally:
                     await server.close()
             return summarize(snapshots.take(), engine.errors)
@@ -157,17 +163,12 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
         lock.release()
 
 
-async def _live(
-    engine: Engine, server: ControlServer, snapshots: Snapshots, store: Store, watcher: Watcher | None
-) -> None:
+async def _live(engine: Engine, server: ControlServer, leave: asyncio.Event) -> None:
     """Work, and stay for as long as somebody watches: they may want failed items tried again."""
     while True:
-        if watcher is not None:
-            await _watched(engine, snapshots, store, watcher)
-            return
         await engine.run()
         while not engine.wanted.is_set():
-            if server.quiet > LINGER_SECONDS:
+            if server.quiet > LINGER_SECONDS or leave.is_set():
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.5):
@@ -175,27 +176,42 @@ async def _live(
 
 
 async def _watched(engine: Engine, snapshots: Snapshots, store: Store, watcher: Watcher) -> None:
-    """Work under somebody's eyes. When they cannot be shown anything any more (``| head``), the run is cut short."""
+    """Work under somebody's eyes. When they cannot be shown anything any more (``| head``), it drains."""
     work = asyncio.create_task(engine.run())
     try:
         while not work.done():
-            await watcher.tick(snapshots.take(), store)
+            tick = asyncio.create_task(watcher.tick(snapshots.take(), store))
+            # While the disk is full a tick that asks for rows may not come back before the run has ended.
+            await asyncio.wait([tick, work], return_when=asyncio.FIRST_COMPLETED)
+            if not tick.done():
+                tick.cancel()
+                break
+            tick.result()
             await asyncio.wait([work], timeout=TICK_SECONDS)
-        await watcher.tick(snapshots.take(), store)
+        if engine.store_trouble is None:
+            await watcher.tick(snapshots.take(), store)
     finally:
         if not work.done():
-            engine.steer.cancel()
+            engine.steer.drain()
         await work
 
 
 @contextlib.contextmanager
-def _signals(engine: Engine, loop: asyncio.AbstractEventLoop, *, foreground: bool) -> Any:
-    """The first signal drains, a second one cuts off. A detached engine ignores that its terminal went away."""
+def _signals(
+    engine: Engine, loop: asyncio.AbstractEventLoop, leave: asyncio.Event, *, foreground: bool
+) -> Iterator[None]:
+    """The first signal drains, a second one cuts off; after the ending one makes the engine leave its watchers.
+
+    A detached engine ignores that its terminal went away.
+    """
     asked = 0
 
     def stop(name: str) -> None:
         nonlocal asked
         asked += 1
+        if engine.is_ending:
+            leave.set()
+            return
         log.info("%s: %s", name, "draining" if asked == 1 else "cutting off")
         if asked == 1:
             engine.steer.drain()
@@ -226,9 +242,10 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
         assert config is not None
         if launch.concurrency is not None:
             config = msgspec.structs.replace(config, concurrency=launch.concurrency)
-        source = _source(run, config, file)
-        columns = source.columns if source is not None else file.columns() if file is not None else ()
-        prompts = Prompts(config.prompt, config.system, columns)
+        # A pipe may be slow to give its first line, and Ctrl+C must not wait for it.
+        source = await unwaited(lambda: _source(run, config, file))
+        # Without a source all rows are in the run file, each judged by the input's columns when it was read.
+        prompts = Prompts(config.prompt, config.system, source.columns if source is not None else ())
         connection = await stack.enter_async_context(connect(config, launch.secrets, os.environ))
         await asyncio.to_thread(connection.provider.warm)
         if file is None:
@@ -241,12 +258,9 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
         store = ThreadWriter(file, loop)
         stack.push_async_callback(store.close)
         slots = ProviderSlots(config, prompts, connection, transport, WALL)
-
-        async def read(arrived: Arrived) -> None:
-            assert source is not None
-            place, _ = await store.submit(lambda file: file.source())
-            await ingest(source, config.input, prompts, store, place, config.limit, asyncio.to_thread, arrived)
-
+        reading = Ingest(source, config.input, prompts, config.limit, store) if source is not None else None
+        if reading is not None:
+            stack.callback(reading.close)
         engine = Engine(
             name,
             config,
@@ -258,7 +272,7 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
             samples=samples,
             wall=WALL,
             rng=random.Random(),
-            ingest=read if source is not None else None,
+            ingest=reading.read if reading is not None else None,
         )
         size = source.size if source is not None else None
         yield engine, Snapshots(engine, str(run), WALL, loop.time, size), store

@@ -43,6 +43,8 @@ class RunLock:
         for chance in range(PATIENCE, -1, -1):
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # What a dead holder said of itself must not be taken for ours.
+                os.ftruncate(self._fd, 0)
                 return
             except OSError as error:
                 if error.errno not in _HELD:

@@ -14,8 +14,10 @@ import msgspec
 from batchdeck import config as places
 from batchdeck.errors import BatchdeckError, UsageError
 from batchdeck.model import Launch, Ready
+from batchdeck.providers.managed import START_TIMEOUT
 
-READY_SECONDS = 120.0
+READY_SECONDS = START_TIMEOUT + 30.0
+"""An engine is ready when the provider that it brings along is."""
 LOG_TAIL = 5
 
 
@@ -26,9 +28,9 @@ def spawn(launch: Launch, *, stdin: bool = False) -> Ready:
     the engine said when it could not start.
     """
     run = Path(launch.path)
+    fd = _open_log(run)
     launch_read, launch_write = os.pipe()
     ready_read, ready_write = os.pipe()
-    fd = os.open(places.log_path(run), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "batchdeck", "_engine", str(launch_read), str(ready_write)],
@@ -43,7 +45,12 @@ def spawn(launch: Launch, *, stdin: bool = False) -> Ready:
             os.close(used)
     with os.fdopen(launch_write, "wb") as pipe, contextlib.suppress(BrokenPipeError):
         pipe.write(msgspec.json.encode(launch))
-    ready = _read_ready(ready_read)
+    try:
+        ready = _read_ready(ready_read)
+    except BatchdeckError:
+        # Whoever asked is told that there is no engine: then there must be none.
+        process.terminate()
+        raise
     if ready is None:
         process.wait()
         raise BatchdeckError(f"the engine did not start: {' / '.join(log_tail(run)) or 'it said nothing'}")
@@ -53,6 +60,14 @@ def spawn(launch: Launch, *, stdin: bool = False) -> Ready:
         error.exit_code = ready.exit_code
         raise error
     return ready
+
+
+def _open_log(run: Path) -> int:
+    log = places.log_path(run)
+    try:
+        return os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise UsageError(f"the engine's log {log} cannot be written: {error.strerror}") from error
 
 
 def _read_ready(fd: int) -> Ready | None:

@@ -110,7 +110,7 @@ class TestEveryInput:
         outside, inside = os.pipe()
         begin = {"jsonl": b'{"text":"a"}\n', "csv": b"text,n\na,1\n", "text": b"a\n"}[kind]
         os.write(inside, begin)
-        with os.fdopen(outside, "rb") as raw:
+        with os.fdopen(outside, "rb", buffering=0) as raw:
             rows = open_input("-", None if kind == "jsonl" else kind, stdin=raw).rows(START)
             first = next(rows)
             os.close(inside)

@@ -30,7 +30,8 @@ def make_run(
     migrate(db)
     with db.conn:
         db.execute(
-            "INSERT INTO run VALUES (1, ?, ?, ?, ?, 'run', ?, '')",
+            "INSERT INTO run (id, run, created_at, updated_at, config, intent, ending)"
+            " VALUES (1, ?, ?, ?, ?, 'run', ?)",
             [path.stem, CREATED, CREATED + 60, msgspec.json.encode(config).decode(), ending],
         )
         db.execute("INSERT INTO source VALUES (1, 'f', 100, 100, ?, ?, 1)", [len(items), len(items)])

@@ -51,7 +51,7 @@ class Lanes(RuleBasedStateMachine):
     def refill(self, asked: int) -> None:
         after, before = self.queue.refill()
         rows = sorted((row for row in self.stored if after < row.position < before), key=lambda row: row.position)
-        self.queue.extend(rows[:asked], asked, after)
+        self.queue.extend(rows[:asked], len(rows) < asked, after)
 
     @rule(seconds=st.floats(0.0, 5.0))
     def pass_time(self, seconds: float) -> None:
@@ -106,7 +106,8 @@ def test_what_was_put_back_goes_behind_what_was_ingested(positions: list[int], a
     while not queue.is_empty:
         if not queue.is_dry:
             after, before = queue.refill()
-            queue.extend([row for row in rows if after < row.position < before][:asked], asked, after)
+            lane = [row for row in rows if after < row.position < before]
+            queue.extend(lane[:asked], len(lane) < asked, after)
         while (work := queue.pop(0.0, fresh=True)) is not None:
             order.append(work.item.position)
     assert order == [row.position for row in rows]
@@ -114,7 +115,7 @@ def test_what_was_put_back_goes_behind_what_was_ingested(positions: list[int], a
 
 def test_a_restart_reads_from_the_beginning_again() -> None:
     queue = WorkQueue()
-    queue.extend([item(0, 0), item(1, 1)], 2, -1)
+    queue.extend([item(0, 0), item(1, 1)], False, -1)
     assert queue.pop(0.0, fresh=True) is not None
     assert repr(queue) == "<WorkQueue 1 ready, 0 in backoff>"
     queue.restart()

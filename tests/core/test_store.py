@@ -264,7 +264,7 @@ def test_bad_lines_are_failed_items_with_their_reason(tmp_path: Path) -> None:
     file.ingest(good + bad, SourceState(index=3), True)
     file.commit()
     assert (file.counts().items, file.counts().failed, file.counts().bad_lines) == (3, 1, 1)
-    assert [item.idx for item in file.pull(-1, RETRY_LANE, 10)] == [0, 1]
+    assert [item.idx for item in file.pull(-1, RETRY_LANE, 10)[0]] == [0, 1]
     file.begin()
     assert file.retry(None, -1, 10) == (0, -1)
     assert file.retry([2], -1, 10) == (0, -1)
@@ -298,9 +298,9 @@ def test_the_columns_are_those_of_the_first_good_row(tmp_path: Path) -> None:
 def test_pulling_goes_by_position_and_counts_earlier_attempts(tmp_path: Path) -> None:
     file = create(tmp_path / "run.db", 10)
     settle(file, settlement(0), failed(1, error_type="http_500", final=False), settlement(4))
-    pulled = file.pull(-1, RETRY_LANE, 3)
+    pulled = file.pull(-1, RETRY_LANE, 3)[0]
     assert [(item.idx, item.attempts) for item in pulled] == [(1, 1), (2, 0), (3, 0)]
-    assert [item.idx for item in file.pull(pulled[-1].position, RETRY_LANE, 100)] == [5, 6, 7, 8, 9]
+    assert [item.idx for item in file.pull(pulled[-1].position, RETRY_LANE, 100)[0]] == [5, 6, 7, 8, 9]
     assert pulled[0].data == '{"text": "row 1"}'
     file.close()
 
@@ -314,14 +314,14 @@ def test_what_is_put_back_comes_behind_everything_in_the_order_of_the_retries(tm
     assert file.retry(None, 3, 2) == (1, 5)
     assert file.retry(None, 5, 2) == (0, 5)
     file.commit()
-    assert [item.idx for item in file.pull(-1, RETRY_LANE, 10)] == [0, 2, 4, 6]
-    again = file.pull(RETRY_LANE - 1, 1 << 62, 10)
+    assert [item.idx for item in file.pull(-1, RETRY_LANE, 10)[0]] == [0, 2, 4, 6]
+    again = file.pull(RETRY_LANE - 1, 1 << 62, 10)[0]
     assert [(item.idx, item.revision, item.attempts) for item in again] == [(7, 1, 1), (1, 1, 1), (3, 1, 1), (5, 1, 1)]
     assert file.counts().failed == 0
     file.begin()
     file.ingest(rows(8, 1), SourceState(index=9), True)
     file.commit()
-    assert file.pull(6, RETRY_LANE, 10)[0].idx == 8
+    assert file.pull(6, RETRY_LANE, 10)[0][0].idx == 8
     file.close()
     with RunReader(tmp_path / "run.db") as reader:
         assert list(reader.select("failed")) == []

@@ -91,7 +91,8 @@ def make_run(
     )
     with db.conn:
         db.conn.execute(
-            "INSERT INTO run VALUES (1, ?, 1795000000.0, 1795000100.0, ?, 'run', ?, '')",
+            "INSERT INTO run (id, run, created_at, updated_at, config, intent, ending)"
+            " VALUES (1, ?, 1795000000.0, 1795000100.0, ?, 'run', ?)",
             (path.stem, msgspec.json.encode(config).decode(), ending),
         )
         db.conn.execute("INSERT INTO source VALUES (1, 'test', 100, 100, ?, ?, 1)", (n, n))

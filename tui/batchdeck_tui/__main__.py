@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchdeck import lock
 from batchdeck.errors import EXIT_USAGE, BatchdeckError
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _show(app: BatchdeckApp) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(report)
 
     def leave() -> None:
         signal.alarm(FAREWELL)
@@ -60,6 +61,17 @@ async def _show(app: BatchdeckApp) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, leave)
     await app.run_async()
+
+
+def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what failed in a callback, as asyncio does, but for one thing that is no failure.
+
+    anyio wakes the reader of a Unix socket with ``loop.add_reader(…, future.set_result, None)``: a socket that became
+    readable in the very turn in which its reader was cancelled finds the future done.
+    """
+    is_late = isinstance(context.get("exception"), asyncio.InvalidStateError)
+    if not (is_late and str(context.get("message")).startswith("Exception in callback Future.set_result(None)")):
+        loop.default_exception_handler(context)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

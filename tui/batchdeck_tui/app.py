@@ -10,10 +10,13 @@ from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 
 from batchdeck.model import Reply, Wall
 from batchdeck_tui.commands import bindings, palette
+from batchdeck_tui.outlet import PatientDriver
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
@@ -28,8 +31,8 @@ class BatchdeckApp(App[None]):
         f"styles/{name}.tcss" for name in ("app", "runs", "run", "launch", "dialogs")
     ]
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-huge")]  # noqa: RUF012
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-medium"), (130, "-wide"), (170, "-huge")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-low"), (32, "-high")]  # noqa: RUF012
     NOTIFICATION_TIMEOUT = 4.0
 
     def __init__(self, run: Path | None = None, wall: Wall = time.time) -> None:  # noqa: TID251  the console's own clock
@@ -38,6 +41,15 @@ class BatchdeckApp(App[None]):
         self._first = run
         self.watched: Path | None = run
         """The run that was open last."""
+
+    def get_driver_class(self) -> type[Driver]:
+        wanted = super().get_driver_class()
+        return PatientDriver if wanted is LinuxDriver else wanted
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the terminal has yet to take what was painted last."""
+        return isinstance(self._driver, PatientDriver) and self._driver.is_behind
 
     def get_default_screen(self) -> Screen[Any]:
         return RunsScreen()
@@ -63,6 +75,11 @@ class BatchdeckApp(App[None]):
 
     def open_run(self, path: Path) -> None:
         self.push_screen(RunScreen(path))
+
+    def exit(self, result: None = None, return_code: int = 0, message: Any = None) -> None:
+        if isinstance(self._driver, PatientDriver):
+            self._driver.give_up()
+        super().exit(result, return_code, message)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield from palette(screen)

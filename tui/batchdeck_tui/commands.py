@@ -21,7 +21,8 @@ class Verb:
     """One thing that a person can have done.
 
     ``keys``: as Textual binds them. ``shown``: how a person reads them. ``label``: in the footer, which leaves out
-    those with none. ``title`` and ``does``: in palette and help.
+    those with none. ``title`` and ``does``: in palette and help. ``priority``: carried out before the next key is
+    handed to a widget.
     """
 
     scope: Scope
@@ -157,6 +158,7 @@ VERBS: tuple[Verb, ...] = (
         label="find",
         title="Search",
         does="only rows whose prompt, answer, error or id contains the words",
+        priority=True,
     ),
     Verb(
         scope="run",
@@ -235,6 +237,7 @@ VERBS: tuple[Verb, ...] = (
         label="filter",
         title="Filter the list",
         does="only runs whose name, model, provider or state contains the words",
+        priority=True,
     ),
     Verb(
         scope="runs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import click
 import msgspec
 
 from batchdeck import config as places
-from batchdeck.cli.options import new_run_path
+from batchdeck.cli.options import new_run_path, whole_path
 from batchdeck.cli.run import start, view_options
 from batchdeck.model import Launch, RunConfig
 
@@ -84,4 +83,4 @@ def command(local: bool, **view: Any) -> None:
         concurrency=4 if local else 24,
         managed={} if local else dict(SIM),
     )
-    start(Launch(path=os.path.abspath(path), config=config), **view)
+    start(Launch(path=whole_path(path), config=config), **view)

@@ -51,7 +51,7 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
     write = WRITERS[_format(format, target)]
     if target:
         _check_target(target, path)
-    with RunReader(path) as reader:
+    with RunReader(path, still=True) as reader:
         rows = _in_states(reader.results(), states)
         if target:
             with whole_file(target) as file:
@@ -64,6 +64,8 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
         except BrokenPipeError:
             # The reader has seen enough (``| head``). Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _format(given: str | None, target: Path | None) -> Format:
@@ -82,7 +84,8 @@ def _check_target(target: Path, run: Path) -> None:
     from batchdeck.errors import UsageError
 
     real = os.path.realpath(target)
-    own = [run, lock_path(run), log_path(run), Path(f"{run}-wal"), Path(f"{run}-shm")]
+    file = os.path.realpath(run)
+    own = [file, lock_path(run), log_path(run), f"{file}-wal", f"{file}-shm"]
     if real in [os.path.realpath(file) for file in own]:
         raise UsageError(f"{target} belongs to the run itself; write to another file")
 

@@ -39,20 +39,15 @@ def command(as_json: bool) -> None:
 
 
 def _known() -> tuple[list[RunMeta], list[tuple[Path, str]]]:
-    from batchdeck.config import known_runs
-    from batchdeck.errors import StoreError
-    from batchdeck.store.reader import RunReader
+    from batchdeck.cli.known import known
 
     runs: list[RunMeta] = []
     unreadable: list[tuple[Path, str]] = []
-    for path in known_runs():
-        try:
-            with RunReader(path) as reader:
-                runs.append(reader.meta())
-        except StoreError as error:
-            unreadable.append((path, str(error)))
-        except (OSError, ValueError) as error:  # a lock that is not ours to open; a config that does not parse
-            unreadable.append((path, f"{path}: {error}"))
+    for path, found in known():
+        if isinstance(found, str):
+            unreadable.append((path, found))
+        else:
+            runs.append(found)
     return runs, unreadable
 
 

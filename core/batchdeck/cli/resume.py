@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from batchdeck import config, lock
-from batchdeck.cli.options import split_headers
+from batchdeck.cli.options import split_headers, whole_path
 from batchdeck.cli.run import start, view_options
 from batchdeck.errors import EngineGone, RunLocked, UsageError
 from batchdeck.model import Command, Launch, LockInfo, Reply
@@ -18,13 +17,11 @@ from batchdeck.model import Command, Launch, LockInfo, Reply
 
 def newest_unfinished() -> Path:
     """The newest run that is not done and that no engine holds. Raises ``UsageError`` when there is none."""
-    from batchdeck.store.reader import RunReader
+    from batchdeck.cli.known import readable
 
-    for run in config.known_runs():
-        if lock.probe(run) is None:
-            with RunReader(run) as reader:
-                if reader.meta().state != "done":
-                    return run
+    for run, meta in readable():
+        if meta.state != "done" and lock.probe(run) is None:
+            return run
     raise UsageError("no run waits to be resumed; 'batchdeck ls' lists them all")
 
 
@@ -80,7 +77,7 @@ def command(run: str | None, concurrency: int | None, retry_failed: bool, header
         _attach(path, view)
         return
     launch = Launch(
-        path=os.path.abspath(path),
+        path=whole_path(path),
         config=None,
         secrets={name: value for name, value in {**kept, **secrets}.items() if value},
         concurrency=concurrency,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from batchdeck.cli.options import new_run_path, split_headers, split_params
+from batchdeck.cli.options import Seconds, checked_text, new_run_path, split_headers, split_params, whole_path
 from batchdeck.errors import InputError, UsageError
 from batchdeck.model import Launch, Limits, RunConfig
 
@@ -78,15 +78,15 @@ def start(launch: Launch, *, headless: bool, detach: bool, as_json: bool, follow
 @click.option("--stream/--no-stream", default=True, help="Ask for a stream (default) or for one JSON answer.")
 @click.option("--max-retries", type=click.IntRange(0), default=5, show_default=True,
               help="Tries again after errors that may pass (5xx, timeouts, broken connections).")  # fmt: skip
-@click.option("--max-wait", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+@click.option("--max-wait", type=Seconds(), metavar="SECONDS",
               help="Fail an item that rate limits held longer than this. Default: wait.")  # fmt: skip
-@click.option("--connect-timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
+@click.option("--connect-timeout", type=Seconds(), default=10.0, show_default=True,
               help="Seconds until connected.")  # fmt: skip
-@click.option("--first-token-timeout", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True,
+@click.option("--first-token-timeout", type=Seconds(), default=120.0, show_default=True,
               help="Seconds until a stream's first token.")  # fmt: skip
-@click.option("--idle-timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
+@click.option("--idle-timeout", type=Seconds(), default=60.0, show_default=True,
               help="Seconds of silence between chunks.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True,
+@click.option("--timeout", type=Seconds(), default=600.0, show_default=True,
               help="Seconds for the whole request.")  # fmt: skip
 @click.option("--db", type=click.Path(dir_okay=False), help="The run file; default: one in the data folder.")
 @click.option("--name", help="The run's name; default: the input's name and the time.")
@@ -113,6 +113,7 @@ def command(**given: Any) -> None:
     Exit codes: 0 all done, 1 failed, 2 usage, 3 some items failed,
     4 stopped (refused key, exhausted quota), 130 interrupted.
     """
+    checked_text(given)
     config, secrets = build_config(given)
     if given["dry_run"] or given["strict"]:
         dry_run(config, show=given["dry_run"], as_json=given["as_json"], strict=given["strict"])
@@ -125,7 +126,7 @@ def command(**given: Any) -> None:
         raise UsageError(f"{path} exists already; 'batchdeck resume {path}' goes on with it")
     config = msgspec.structs.replace(config, name=path.stem)
     start(
-        Launch(path=os.path.abspath(path), config=config, secrets=secrets),
+        Launch(path=whole_path(path), config=config, secrets=secrets),
         headless=given["headless"],
         detach=given["detach"],
         as_json=given["as_json"],
@@ -146,7 +147,8 @@ def build_config(given: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
             raise UsageError("give --prompt or --prompt-file, not both")
         prompt = _read_prompt(given["prompt_file"])
     endpoint = resolve(given["provider"], given["base_url"], os.environ)
-    key(endpoint, os.environ)
+    if not given["dry_run"]:
+        key(endpoint, os.environ)
     headers, secrets = split_headers(given["header"])
     managed = _managed(given) if endpoint.name in MANAGED else None
     model = given["model"] or ({"sim": "sim", "local": "smollm2"}.get(endpoint.name) if managed is not None else None)
@@ -159,7 +161,7 @@ def build_config(given: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
         input_format = opened.format
         Prompts(prompt, given["system"], opened.columns)
         model = model or _batch_model(opened)
-        source = os.path.abspath(source)
+        source = whole_path(source)
     if not model:
         raise UsageError(f"say which model: --model NAME (as {endpoint.name} calls it)")
     config = RunConfig(
@@ -209,7 +211,7 @@ def _managed(given: dict[str, Any]) -> dict[str, Any]:
     for name, value in split_params(given["sim_option"]).items():
         managed[name] = value
     if given["model_path"]:
-        managed["model_path"] = os.path.abspath(given["model_path"])
+        managed["model_path"] = whole_path(given["model_path"])
     return managed
 
 

@@ -36,7 +36,7 @@ def command(run: str, item: int | None, as_json: bool) -> None:
     from batchdeck.errors import UsageError
     from batchdeck.store.reader import RunReader
 
-    with RunReader(find_run(run)) as reader:
+    with RunReader(find_run(run), still=True) as reader:
         if item is None:
             _show_run(reader, as_json)
             return
@@ -81,7 +81,7 @@ def log_tail(run: Path, lines: int = LOG_LINES) -> list[str]:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - 16_384))
             text = file.read().decode(errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return []
     return [inert(line) for line in text.splitlines()[-lines:]]
 

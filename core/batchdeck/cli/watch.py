@@ -29,13 +29,16 @@ def open_console(run: Path | None) -> NoReturn:
 
 def newest_run() -> Path:
     """The newest run with an engine, else the newest of all. Raises ``UsageError`` when there is none."""
-    runs = config.known_runs()
-    for run in runs:
+    from batchdeck.cli.known import readable
+
+    newest: Path | None = None
+    for run, _ in readable():
         if lock.probe(run) is not None:
             return run
-    if not runs:
+        newest = newest or run
+    if newest is None:
         raise UsageError("there are no runs yet; 'batchdeck demo' makes one")
-    return runs[0]
+    return newest
 
 
 async def _stream(run: Path) -> None:
@@ -46,7 +49,7 @@ async def _stream(run: Path) -> None:
 
     info = lock.probe(run)
     if info is None:
-        with RunReader(run) as reader:
+        with RunReader(run, still=True) as reader:
             print(msgspec.json.encode(reader.meta()).decode(), flush=True)
         return
     async with ControlClient(info.endpoint) as client:

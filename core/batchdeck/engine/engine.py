@@ -175,6 +175,10 @@ class Engine:
         self._sample()
         message, now = self.message, self._wall()
         self.note("ended", f"{ending}: {message}" if message else ending)
+        if self.store_trouble is not None:
+            log.error("the ending could not be written: %s", self.store_trouble)
+            self.state = ending
+            return
         try:
             await self._store.submit(lambda file: file.end(ending, message, now))
         except StoreError as error:
@@ -217,7 +221,7 @@ class Engine:
 
     def _admit(self, now: float) -> Work | None:
         """The next item to send, or None with the wake-up set where time will help."""
-        if self.state != "running" or self._stop is not None or self.store_trouble is not None:
+        if self.state != "running" or self._stop is not None or self.store_trouble is not None or self.is_ending:
             return None
         if not self.gate.has_room or self.uncommitted >= self.gate.cap:
             return None
@@ -348,6 +352,10 @@ class Engine:
             self.note("cancel", "cancelled")
             if self._stop[0] == "drained":
                 self._stop = ("cancelled", "")
+            if self.store_trouble is not None:
+                # Asked a second time, and what came cannot be kept: going on to wait would be for ever.
+                self.message = f"{self.uncommitted} answers were not kept: {self.store_trouble}"
+                self._end("cancelled")
         flying = [flight for flight in self.flights.values() if flight.phase != "store"]
         for flight in flying:
             flight.stop("cancelled")
@@ -369,13 +377,14 @@ class Engine:
         after, before = self.queue.refill()
         asked = min(1_000, 2 * low)
         pulled = self._store.submit(lambda file: file.pull(after, before, asked))
-        pulled.add_done_callback(lambda future: self._pulled(future, asked, after))
+        pulled.add_done_callback(lambda future: self._pulled(future, after))
 
-    def _pulled(self, future: asyncio.Future[list[Item]], asked: int, after: int) -> None:
+    def _pulled(self, future: asyncio.Future[tuple[list[Item], bool]], after: int) -> None:
         self._pulling = False
         if future.cancelled() or future.exception() is not None:
             return
-        self.queue.extend(future.result(), asked, after)
+        items, is_dry = future.result()
+        self.queue.extend(items, is_dry, after)
         self.dispatch()
 
     def _wake_at(self, when: float) -> None:
@@ -414,7 +423,7 @@ class Engine:
         self.dispatch()
 
     def broken(self, error: BaseException) -> None:
-        self.broken_store = self.message = f"the run file cannot be written: {error}"
+        self.broken_store = self.message = str(error)
         self._end("failed")
 
     # -- chores

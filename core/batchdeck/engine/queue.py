@@ -70,17 +70,17 @@ class WorkQueue:
         """Where to read on: positions strictly between the two."""
         return (self._retry_cursor, END) if self._ingest_dry else (self._ingest_cursor, RETRY_LANE)
 
-    def extend(self, items: list[Item], asked: int, after: int) -> None:
-        """Take what was read after position ``after``; fewer than asked means that the lane is dry."""
+    def extend(self, items: list[Item], is_dry: bool, after: int) -> None:
+        """Take what was read after position ``after``; ``is_dry``: its lane holds nothing behind them."""
         self._ready.extend(Work(item) for item in items)
         if after >= RETRY_LANE - 1:
             if items:
                 self._retry_cursor = items[-1].position
-            self._retry_dry = len(items) < asked
+            self._retry_dry = is_dry
         else:
             if items:
                 self._ingest_cursor = items[-1].position
-            self._ingest_dry = len(items) < asked
+            self._ingest_dry = is_dry
 
     def ingested(self) -> None:
         """More rows came in: the first lane is worth another look."""

@@ -53,7 +53,11 @@ class Snapshots:
     def _expected(self) -> int | None:
         """How many items the input will give, judged by the bytes read so far."""
         offset = self._engine.input_offset
-        return int(self._engine.counts.items * self._size / offset) if self._size and offset else None
+        if not self._size or not offset:
+            return None
+        guess = int(self._engine.counts.items * self._size / offset)
+        limit = self._engine.config.limit
+        return guess if limit is None else min(limit, guess)
 
     def _message(self, now: float) -> str:
         """One sentence: why it waits or why it stopped."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from batchdeck.engine.engine import Engine
 
 RETRY_CHUNK = 500
+_OVER = "the run has ended already"
 LIVE_TAIL = 2_000
 """Characters of live text that a table row gets."""
 CHOSEN = 10_000
@@ -44,7 +45,7 @@ class Steering:
 
     def pause(self) -> Reply:
         engine = self._engine
-        if engine.state != "running":
+        if engine.state != "running" or engine.is_ending:
             return Reply(ok=False, message=f"the run is {engine.state}")
         engine.state = "paused"
         self._store.submit(lambda file: file.intend("pause"))
@@ -70,8 +71,8 @@ class Steering:
 
     def drain(self) -> Reply:
         engine = self._engine
-        if engine.is_over:
-            return Reply(ok=False, message=f"the run is {engine.state} already")
+        if engine.is_ending:
+            return Reply(ok=False, message=_OVER)
         self._store.submit(lambda file: file.intend("drain"))
         engine.halt("drained", "")
         engine.dispatch()
@@ -79,8 +80,8 @@ class Steering:
 
     def cancel(self) -> Reply:
         engine = self._engine
-        if engine.is_over:
-            return Reply(ok=False, message=f"the run is {engine.state} already")
+        if engine.is_ending:
+            return Reply(ok=False, message=_OVER)
         self._store.submit(lambda file: file.intend("cancel"))
         cut = engine.cut_short()
         engine.dispatch()

@@ -7,7 +7,6 @@ import stat
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from batchdeck.errors import InputError
 from batchdeck.inputs.csv import Csv
@@ -15,7 +14,7 @@ from batchdeck.inputs.jsonl import Jsonl, parse_object
 from batchdeck.inputs.lines import read_lines
 from batchdeck.inputs.records import Records
 from batchdeck.inputs.source import FileSource, Source
-from batchdeck.inputs.stdin import StreamSource
+from batchdeck.inputs.stdin import RawStream, StreamSource
 from batchdeck.inputs.text import Text
 
 FORMATS = ("jsonl", "csv", "text")
@@ -38,7 +37,7 @@ _NOT_TEXT = {
 _COLUMN = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
 
 
-def open_input(path: str | Path, format: str | None = None, *, stdin: BinaryIO | None = None) -> Records:
+def open_input(path: str | Path, format: str | None = None, *, stdin: RawStream | None = None) -> Records:
     """The input at ``path``; ``-`` is standard input.
 
     format: one of ``FORMATS``, or None to go by the suffix, and where that says nothing, by the first lines.
@@ -47,7 +46,7 @@ def open_input(path: str | Path, format: str | None = None, *, stdin: BinaryIO |
     name = str(path)
     if format is not None and format not in FORMATS:
         raise InputError(f"there is no input format '{format}'; there are {', '.join(FORMATS)}")
-    source = StreamSource(stdin or sys.stdin.buffer) if name == "-" else _open_path(Path(path), name)
+    source = StreamSource(stdin or _stdin()) if name == "-" else _open_path(Path(path), name)
     suffix = "" if name == "-" else Path(path).suffix.lower()
     first = _line(source, 0)
     _check_text(source.name, first)
@@ -58,6 +57,12 @@ def open_input(path: str | Path, format: str | None = None, *, stdin: BinaryIO |
     if rows.is_empty():
         raise InputError(f"{source.name} is empty" if not first else f"{source.name}: there is no prompt in it")
     return rows
+
+
+def _stdin() -> RawStream:
+    if sys.stdin is None:
+        raise InputError("there is no standard input")
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
 
 
 def _open_path(path: Path, name: str) -> Source:
@@ -72,7 +77,7 @@ def _open_path(path: Path, name: str) -> Source:
     if stat.S_ISREG(mode):
         return FileSource(path, name)
     try:
-        return StreamSource(open(path, "rb"), name)
+        return StreamSource(open(path, "rb", buffering=0), name)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
 

@@ -1,12 +1,28 @@
-"""Standard input and pipes: bytes that come once, and can be looked at before they are read."""
+"""Standard input and pipes: bytes that come once, when they come, and can be looked at before they are read."""
 
 from __future__ import annotations
 
+import select
 from types import TracebackType
-from typing import BinaryIO
+from typing import Protocol
 
 from batchdeck.errors import InputError
 from batchdeck.inputs.lines import ByteStream
+
+PIECE = 256 * 1024
+"""Bytes that are asked for at once."""
+
+
+class RawStream(Protocol):
+    """Unbuffered bytes, such as ``open(…, buffering=0)`` gives.
+
+    Not a ``BufferedReader``: it keeps its lock while it waits, and a process that ends in the meantime is aborted.
+    """
+
+    def read(self, size: int, /) -> bytes | None:
+        """What there is, at least one byte; it waits for that. Empty at the end, None when it may not wait."""
+
+    def fileno(self) -> int: ...
 
 
 class StreamSource:
@@ -14,57 +30,64 @@ class StreamSource:
 
     size: int | None = None
 
-    def __init__(self, raw: BinaryIO, name: str = "stdin") -> None:
+    def __init__(self, raw: RawStream, name: str = "stdin") -> None:
         self.name = name
+        self.ahead = bytearray()
         self._raw = raw
-        self._ahead = bytearray()
         self._read = False
+        self._ended = False
 
     def fingerprint(self) -> str:
         return ""
 
     def peek(self) -> ByteStream:
-        return _Reading(self._raw, self._ahead, keep=True)
+        return _Reading(self, keep=True)
 
     def open(self, offset: int) -> ByteStream:
         if self._read or offset:
             raise InputError(f"{self.name} cannot be read a second time; put the prompts into a file")
         self._read = True
-        return _Reading(self._raw, self._ahead, keep=False)
+        return _Reading(self, keep=False)
 
     def lines_before(self, offset: int) -> int:
         raise InputError(f"{self.name} cannot be read a second time; put the prompts into a file")
 
+    def more(self) -> bool:
+        """Wait for bytes and put them behind ``ahead``. False at the end, which a terminal would give only once."""
+        if self._ended:
+            return False
+        try:
+            while (piece := self._raw.read(PIECE)) is None:
+                # Whoever shares the pipe has made it non-blocking.
+                select.select([self._raw], [], [])
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read ({error.strerror})") from error
+        self.ahead += piece
+        self._ended = not piece
+        return not self._ended
+
 
 class _Reading:
-    """Reads what was looked at before, then the stream itself. Closing it leaves the stream open: it is not ours."""
+    """Lines of a stream from its start. Closing it leaves the stream open: it is not ours."""
 
-    def __init__(self, raw: BinaryIO, ahead: bytearray, *, keep: bool) -> None:
-        self._raw = raw
-        self._ahead = ahead
+    def __init__(self, source: StreamSource, *, keep: bool) -> None:
+        self._source = source
         self._keep = keep
         self._at = 0
 
     def readline(self, size: int, /) -> bytes:
-        line = self._from_ahead(size)
-        if len(line) < size and not line.endswith(b"\n"):
-            fresh = self._raw.readline(size - len(line))
-            if self._keep:
-                self._ahead += fresh
-                self._at += len(fresh)
-            line += fresh
-        return line
-
-    def _from_ahead(self, size: int) -> bytes:
-        if self._at >= len(self._ahead):
-            if not self._keep:
-                self._ahead.clear()
-                self._at = 0
-            return b""
-        end = self._ahead.find(b"\n", self._at, self._at + size)
-        stop = end + 1 if end >= 0 else min(len(self._ahead), self._at + size)
-        line = bytes(self._ahead[self._at : stop])
-        self._at = stop
+        ahead = self._source.ahead
+        seen, last = self._at, self._at + size
+        while (end := ahead.find(b"\n", seen, last)) < 0 and len(ahead) < last:
+            seen = len(ahead)
+            if not self._source.more():
+                break
+        stop = end + 1 if end >= 0 else min(len(ahead), last)
+        line = bytes(ahead[self._at : stop])
+        if self._keep:
+            self._at = stop
+        else:
+            del ahead[:stop]
         return line
 
     def close(self) -> None:

@@ -15,10 +15,12 @@ import msgspec
 from batchdeck.errors import DecodeError
 from batchdeck.model import Answer
 from batchdeck.providers.failures import ErrorInAnswer, clean, failure_inside
+from batchdeck.providers.redact import LiveText, Redaction
 from batchdeck.providers.sse import Lines, field
 from batchdeck.providers.wire import UNPARSED, Choice, Chunk, decode, decode_loosely, read_usage, text_of_parts
 
 BOM = b"\xef\xbb\xbf"
+NOTHING = Redaction()
 MAX_JOINED = 64
 """``data:`` lines that one event may be spread over."""
 
@@ -26,10 +28,11 @@ MAX_JOINED = 64
 class ChatDecoder:
     """A ``providers.base.Decoder``. Whether the body is JSON or events is seen from its first byte."""
 
-    def __init__(self, *, redact: tuple[str, ...] = (), total_holds_reasoning: bool = False) -> None:
-        """redact: values that must not stand in an error. total_holds_reasoning: see ``presets.Preset``."""
+    def __init__(self, *, redact: Redaction = NOTHING, total_holds_reasoning: bool = False) -> None:
+        """redact: what must stand neither in an error nor in the text that ``feed`` returns. total_holds_reasoning: see ``presets.Preset``."""
         self.tokens = 0
         self._redact = redact
+        self._live = LiveText(redact)
         self._total_holds_reasoning = total_holds_reasoning
         self._start: bytes | None = b""
         """What came before the form was known, None from then on."""
@@ -63,7 +66,8 @@ class ChatDecoder:
                 text += self._data(line[5:].strip()) if line.startswith(b"data:") else self._other(line)
             elif self._joined or self._error_event:
                 self._end_event()
-        return text
+        shown = self._live.feed(text)
+        return shown + self._live.flush() if self._done else shown
 
     def finish(self) -> Answer:
         if self._json is not None:
@@ -77,6 +81,8 @@ class ChatDecoder:
             raise DecodeError("truncated", "the stream ended before the answer was complete")
         if not self._events:
             raise DecodeError("truncated", "the stream held no answer")
+        if not self.tokens and self._finish_reason is None:
+            raise DecodeError("garbage", f"the stream holds no choices with an answer: {self._quote(self._beginning)}")
         return self.partial()
 
     def partial(self) -> Answer:
@@ -85,7 +91,7 @@ class ChatDecoder:
             text = msgspec.json.encode([self._calls[index] for index in sorted(self._calls)]).decode()
         tokens_in, tokens_out, cached = read_usage(self._usage, self._total_holds_reasoning)
         return Answer(
-            text=text,
+            text=self._redact.text(text),
             finish_reason=self._finish_reason,
             model=self._model,
             tokens_in=tokens_in,
@@ -104,7 +110,7 @@ class ChatDecoder:
             self._start = b""
             return b""
         self._start = None
-        self._beginning = start[:200]
+        self._beginning = start[: 300 + 4 * self._redact.longest]
         if start[:1] in b"{[":
             self._json = []
         return start
@@ -193,7 +199,7 @@ class ChatDecoder:
 
     def _choice(self, choice: Choice) -> str:
         if choice.error:
-            raise ErrorInAnswer(failure_inside(choice.error, self._redact))
+            raise ErrorInAnswer(failure_inside(choice.error, self._redact.hidden))
         if choice.finish_reason is not None:
             self._finish_reason = str(choice.finish_reason) or None
         delta = choice.delta or choice.message
@@ -243,10 +249,12 @@ class ChatDecoder:
             found = found[0]
         if isinstance(found, dict) and found.get("error"):
             found = found["error"]
-        raise ErrorInAnswer(failure_inside(found, self._redact))
+        raise ErrorInAnswer(failure_inside(found, self._redact.hidden))
 
     def _garbage(self, payload: bytes) -> DecodeError:
         return DecodeError("garbage", f"the answer does not parse: {self._quote(payload)}")
 
     def _quote(self, payload: bytes) -> str:
-        return clean(payload[:300].decode("utf-8", "replace"), self._redact)[:120]
+        # no secret may be cut before it was looked for
+        start = payload[: 300 + 4 * self._redact.longest].decode("utf-8", "replace")
+        return clean(start, self._redact.hidden)[:120]

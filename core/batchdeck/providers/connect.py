@@ -7,6 +7,7 @@ sends back before it is kept.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import AsyncIterator, Mapping
 
@@ -18,8 +19,8 @@ from batchdeck.providers.base import Provider
 from batchdeck.providers.managed import Managed, managed_argv
 from batchdeck.providers.openai import OpenAIChat
 from batchdeck.providers.presets import endpoint_of, key, preset
+from batchdeck.providers.redact import SHORTEST_WORD, Redaction, hidden_strings
 
-REDACTED = "[redacted]"
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -33,25 +34,33 @@ class Connection(msgspec.Struct, frozen=True):
 
     def redact(self, settled: Settled) -> Settled:
         """The same with every secret struck out of what the server said."""
-        for secret in self.secrets:
-            settled = _strike(settled, secret)
-        return settled
+        return struck(settled, _redaction(self.secrets)) if self.secrets else settled
 
 
-def _strike(settled: Settled, secret: str) -> Settled:
-    raw, answer, failure = settled.raw, settled.answer, settled.failure
-    if secret.encode() in raw:
-        settled = msgspec.structs.replace(settled, raw=raw.replace(secret.encode(), REDACTED.encode()))
-    if answer is not None and secret in answer.text:
-        answer = msgspec.structs.replace(answer, text=answer.text.replace(secret, REDACTED))
-        settled = msgspec.structs.replace(settled, answer=answer)
-    if failure is not None and secret in failure.message:
-        failure = msgspec.structs.replace(failure, message=failure.message.replace(secret, REDACTED))
-        settled = msgspec.structs.replace(settled, failure=failure)
-    if any(secret in value for _, value in settled.headers):
-        headers = tuple((name, value.replace(secret, REDACTED)) for name, value in settled.headers)
-        settled = msgspec.structs.replace(settled, headers=headers)
-    return settled
+_redaction = functools.lru_cache(maxsize=8)(Redaction)
+"""Made once for a run's secrets, not once for each of its answers."""
+
+
+def struck(settled: Settled, redaction: Redaction) -> Settled:
+    """A settled request without the secrets, wherever a server may have put them."""
+    text = redaction.text
+    answer, failure = settled.answer, settled.failure
+    if answer is not None:
+        answer = msgspec.structs.replace(
+            answer,
+            text=text(answer.text),
+            finish_reason=answer.finish_reason and text(answer.finish_reason),
+            model=answer.model and text(answer.model),
+        )
+    if failure is not None:
+        failure = msgspec.structs.replace(failure, error_type=text(failure.error_type), message=text(failure.message))
+    return msgspec.structs.replace(
+        settled,
+        raw=redaction.raw(settled.raw),
+        answer=answer,
+        failure=failure,
+        headers=tuple((text(name), text(value)) for name, value in settled.headers),
+    )
 
 
 def fill_headers(
@@ -63,7 +72,10 @@ def fill_headers(
     """
     headers: dict[str, str] = {}
     hidden: list[str] = []
-    for name, value in {**config.headers, **secrets}.items():
+    again = {name.lower(): value for name, value in secrets.items()}
+    for name, kept in config.headers.items():
+        again.setdefault(name.lower(), kept)
+    for name, value in again.items():
         if not value:
             raise UsageError(
                 f"this run needs the header {name}, whose value is not kept: give --header '{name}: …' again"
@@ -74,7 +86,10 @@ def fill_headers(
                 raise UsageError(f"the header {name} needs the environment variable {variable}, which is not set")
             hidden.append(environ[variable])
         headers[name] = _REFERENCE.sub(lambda match: environ[match[1]], value)
-    hidden.extend(secrets.values())
+    for value in secrets.values():
+        hidden.append(_REFERENCE.sub(lambda match: environ[match[1]], value))
+        # where a reference stands in a secret, what is written out around it is one by itself
+        hidden.extend(part for part in _REFERENCE.sub(" ", value).split() if len(part) >= SHORTEST_WORD)
     return headers, hidden
 
 
@@ -91,8 +106,8 @@ async def connect(
     secret = key(endpoint, environ)
     if secret:
         hidden.append(secret)
-    hidden = [value for value in hidden if len(value) >= 4]
-    provider = OpenAIChat(preset(endpoint.name), redact=tuple(hidden), environ=environ)
+    never_kept = hidden_strings(hidden)
+    provider = OpenAIChat(preset(endpoint.name), redact=never_kept, environ=environ)
     argv = managed_argv(config)
     async with contextlib.AsyncExitStack() as stack:
         base_url = endpoint.base_url
@@ -102,5 +117,5 @@ async def connect(
             provider=provider,
             base_url=base_url,
             headers=provider.headers(config, secret, own),
-            secrets=tuple(hidden),
+            secrets=never_kept,
         )

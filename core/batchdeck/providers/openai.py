@@ -15,6 +15,7 @@ from batchdeck.providers.chat import ChatDecoder
 from batchdeck.providers.failures import failure
 from batchdeck.providers.presets import Endpoint, Preset, preset
 from batchdeck.providers.pricing import Prices
+from batchdeck.providers.redact import Redaction
 from batchdeck.version import __version__
 
 PATH = "/chat/completions"
@@ -36,13 +37,13 @@ class OpenAIChat:
     ) -> None:
         """of: the provider whose quirks count.
 
-        redact: secret values that a server might echo; they are struck out of every message.
+        redact: secret values that a server might echo; they are struck out of every message and of the live text.
         environ: fills ``${NAME}`` in headers, the process's own by default.
         """
         quirks = preset(of.name) if isinstance(of, Endpoint) else of
         self.name = quirks.name
         self._quirks = quirks
-        self._redact = tuple(secret for secret in redact if secret)
+        self._redaction = Redaction(redact)
         self._environ = os.environ if environ is None else environ
         self._prices = Prices(quirks)
 
@@ -98,10 +99,10 @@ class OpenAIChat:
 
     def decoder(self, content_type: str, stream: bool) -> ChatDecoder:
         """Neither argument decides: servers mislabel, and the first byte tells."""
-        return ChatDecoder(redact=self._redact, total_holds_reasoning=self._quirks.total_holds_reasoning)
+        return ChatDecoder(redact=self._redaction, total_holds_reasoning=self._quirks.total_holds_reasoning)
 
     def failure(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes, now_at: float) -> Failure:
-        return failure(status, headers, body, now_at, self._redact)
+        return failure(status, headers, body, now_at, self._redaction.hidden)
 
     def cost(self, answer: Answer, config: RunConfig) -> float | None:
         return self._prices.cost(answer, config)

@@ -18,6 +18,7 @@ CREATE TABLE run (
     updated_at REAL NOT NULL,
     config TEXT NOT NULL,
     intent TEXT NOT NULL,
+    owner TEXT NOT NULL DEFAULT '',
     ending TEXT,
     message TEXT NOT NULL DEFAULT ''
 );

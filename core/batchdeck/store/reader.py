@@ -5,6 +5,7 @@ Imports in milliseconds, since the console starts with it: no sqlite-utils here.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from array import array
@@ -16,6 +17,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from batchdeck import lock
+from batchdeck.config import APPLICATION_ID as APPLICATION_ID
 from batchdeck.errors import StoreError
 from batchdeck.model import (
     AttemptRow,
@@ -30,8 +32,6 @@ from batchdeck.model import (
     Sample,
 )
 
-APPLICATION_ID = 0x42444B31
-"""``BDK1``: tells a run file from any other SQLite file."""
 CHUNK = 5_000
 """Rows a transaction at most: an unfinished cursor keeps the WAL from being folded back."""
 
@@ -60,22 +60,53 @@ class RunReader:
     Every method raises ``StoreError`` when the file cannot be read.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, still: bool = False) -> None:
+        """still: for a short look. A run that nobody works on is then read without a trace: SQLite makes no ``-wal``
+        and ``-shm`` beside it, but rows written from now on are not seen. Never in the process that holds the lock.
+        """
         self.path = Path(path)
         if not self.path.is_file():
             raise StoreError(f"{self.path}: no such run file")
         try:
-            self._db = sqlite3.connect(
-                f"{self.path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
-            )
-            self._db.execute("PRAGMA query_only = 1")
-            self._db.execute("PRAGMA busy_timeout = 2000")
-            application_id = self._db.execute("PRAGMA application_id").fetchone()[0]
+            application_id = self._open(immutable=still and self._is_still())
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: not a readable run file ({error})") from error
+            raise StoreError(f"{self.path}: not a readable run file ({error}{self._hint()})") from error
         if application_id != APPLICATION_ID:
             self.close()
             raise StoreError(f"{self.path}: this file is not a batchdeck run")
+
+    def _open(self, *, immutable: bool) -> int:
+        """Connect, and return the file's application id. Where SQLite would have to make files that it cannot make (a
+        folder that may only be read), a run file that is whole in itself is taken as it lies there."""
+        uri = f"{self.path.resolve().as_uri()}?mode=ro" + ("&immutable=1" if immutable else "")
+        self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA query_only = 1")
+            self._db.execute("PRAGMA busy_timeout = 2000")
+            return int(self._db.execute("PRAGMA application_id").fetchone()[0])
+        except sqlite3.Error as error:
+            self._db.close()
+            if immutable or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not self._is_still():
+                raise
+        return self._open(immutable=True)
+
+    def _hint(self) -> str:
+        wal = Path(f"{self.path.resolve()}-wal")
+        if os.access(wal.parent, os.W_OK) or not wal.exists():
+            return ""
+        return f"; a part of it stands in {wal.name}, which can only be read in a folder that can be written"
+
+    def _is_still(self) -> bool:
+        """Whether nobody writes this file, and all of it stands in the file itself."""
+        wal = Path(f"{self.path.resolve()}-wal")
+        try:
+            size = wal.stat().st_size if wal.exists() else None
+            return not size and lock.probe(self.path) is None
+        except PermissionError:
+            # Somebody else's lock. An engine has its log in place for as long as it works.
+            return not wal.exists()
+        except OSError:
+            return False
 
     def __enter__(self) -> RunReader:
         return self
@@ -100,7 +131,8 @@ class RunReader:
         counts = self.counts()
         state: RunState
         try:
-            held = lock.probe(self.path) is not None
+            # a run that has ended stays so, whoever stands by it; and its lock may not be ours to open
+            held = ending is None and lock.probe(self.path) is not None
             settings = msgspec.json.decode(config, type=RunConfig)
         except (OSError, msgspec.DecodeError) as error:
             raise StoreError(f"{self.path}: {error}") from error
@@ -114,6 +146,8 @@ class RunReader:
         expected: int | None = counts.items
         if not complete:
             expected = int(counts.items * size / byte_offset) if size and byte_offset else None
+            if expected is not None and settings.limit is not None:
+                expected = min(expected, settings.limit)
         rate = 0.0
         if held and ending is None:
             done, seconds = self._one(

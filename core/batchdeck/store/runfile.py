@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import secrets
 import sqlite3
 import sys
 import zlib
@@ -30,6 +31,8 @@ log = logging.getLogger("batchdeck.store")
 RETRY_LANE = 1 << 40
 """Positions from here on belong to retried items: their order is that of the retries, behind everything ingested."""
 CHECKPOINT_BYTES = 64 << 20
+PULL_BYTES = 8 << 20
+"""Prompts that are looked ahead at, in characters."""
 KEPT_HEADERS = (
     "retry-after",
     "retry-after-ms",
@@ -66,6 +69,8 @@ class RunFile:
         self._attempt = 0
         self._position = RETRY_LANE
         self._event = 0
+        self._owner = secrets.token_hex(8)
+        self._inode = path.stat().st_ino
 
     @classmethod
     def create(cls, path: Path, run: str, config: RunConfig, fingerprint: str, size: int | None, now: float) -> RunFile:
@@ -76,14 +81,21 @@ class RunFile:
             raise UsageError(f"{path} exists already; 'batchdeck resume {path}' goes on with it") from None
         except OSError as error:
             raise UsageError(f"{path} cannot be made: {error.strerror}") from error
-        file = cls._connect(path)
-        file.begin()
-        file.conn.execute(
-            "INSERT INTO run (id, run, created_at, updated_at, config, intent) VALUES (1, ?, ?, ?, ?, 'run')",
-            (run, now, now, msgspec.json.encode(config).decode()),
-        )
-        file.conn.execute("INSERT INTO source (id, fingerprint, size) VALUES (1, ?, ?)", (fingerprint, size))
-        file.commit()
+        try:
+            file = cls._connect(path)
+            file.conn.execute("BEGIN IMMEDIATE")
+            file.conn.execute(
+                "INSERT INTO run (id, run, created_at, updated_at, config, intent, owner)"
+                " VALUES (1, ?, ?, ?, ?, 'run', ?)",
+                (run, now, now, msgspec.json.encode(config).decode(), file._owner),
+            )
+            file.conn.execute("INSERT INTO source (id, fingerprint, size) VALUES (1, ?, ?)", (fingerprint, size))
+            file.conn.execute("COMMIT")
+        except (StoreError, sqlite3.Error) as error:
+            # Half a file would neither launch again nor resume.
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            raise StoreError(f"{path} cannot be made: {error}") from error
         return file
 
     @classmethod
@@ -129,7 +141,11 @@ class RunFile:
         migrate(self.db)
         if not self._number("SELECT count(*) FROM sqlite_master WHERE name = 'run'"):
             raise StoreError("the run file has lost its tables")
+        # Taken over before it is read: an engine that still holds the file can commit nothing behind what is read here.
+        conn.execute("BEGIN IMMEDIATE")
+        conn.execute("UPDATE run SET owner = ?", (self._owner,))
         self._load()
+        conn.execute("COMMIT")
 
     def _load(self) -> None:
         self._values = dict(self.conn.execute("SELECT name, value FROM counters"))
@@ -148,7 +164,16 @@ class RunFile:
     # -- transactions
 
     def begin(self) -> None:
+        """Begin a transaction.
+
+        Raises ``StoreError`` when this file is not ours any more: deleted, replaced, or taken over by another engine.
+        The lock beside the file prevents that, but a lock can be deleted, and a file can have two names.
+        """
+        self._check_place()
         self.conn.execute("BEGIN IMMEDIATE")
+        if self.conn.execute("SELECT owner FROM run").fetchone()[0] != self._owner:
+            self.conn.execute("ROLLBACK")
+            raise StoreError(f"another engine has taken over {self.path}; this one stops")
         self._saved = (
             dict(self._values), dict(self._errors), self.seq, self._attempt, self._position, self._event
         )  # fmt: skip
@@ -166,12 +191,20 @@ class RunFile:
 
     def rollback(self) -> None:
         """Undo everything since ``begin``, in memory as well."""
-        if self.conn.in_transaction:
-            self.conn.execute("ROLLBACK")
         if self._saved is not None:
             self._values, self._errors, self.seq, self._attempt, self._position, self._event = self._saved
         self._touched.clear()
         self._saved = None
+        if self.conn.in_transaction:
+            self.conn.execute("ROLLBACK")
+
+    def _check_place(self) -> None:
+        try:
+            moved = self.path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            moved = True
+        if moved:
+            raise StoreError(f"{self.path} was deleted or replaced while the run was going; what came since is lost")
 
     def checkpoint(self, *, final: bool = False) -> None:
         """Fold the WAL back once it is large (or at the end). A reader in the way or a full disk only postpones it."""
@@ -223,16 +256,27 @@ class RunFile:
     def samples(self) -> int:
         return self._number("SELECT count(*) FROM samples")
 
-    def pull(self, after: int, before: int, limit: int) -> list[Item]:
-        """The next queued items with ``after < position < before``, in order of position."""
+    def pull(self, after: int, before: int, limit: int) -> tuple[list[Item], bool]:
+        """The next queued items with ``after < position < before``, in order, and whether there are none behind them.
+
+        At most ``limit``, and no more than ``PULL_BYTES`` of them (but one at least).
+        """
         rows = self.conn.execute(
             "SELECT i.idx, i.variant, i.position, i.revision, n.data,"
             " (SELECT count(*) FROM attempts a WHERE a.idx = i.idx AND a.variant = i.variant), n.custom_id"
             " FROM items i INDEXED BY items_queue JOIN inputs n ON n.idx = i.idx"
             " WHERE i.state = 'queued' AND i.position > ? AND i.position < ? ORDER BY i.position LIMIT ?",
             (after, before, limit),
-        ).fetchall()
-        return [Item(**dict(zip(Item.__struct_fields__, row, strict=True))) for row in rows]
+        )
+        items: list[Item] = []
+        size = 0
+        for row in rows:
+            items.append(Item(**dict(zip(Item.__struct_fields__, row, strict=True))))
+            size += len(items[-1].data)
+            if size >= PULL_BYTES:
+                rows.close()
+                return items, False
+        return items, len(items) < limit
 
     def settled_after(self, seq: int, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Results of commits after ``seq``, and the commit they reach up to; whole commits, at least ``limit`` rows."""
@@ -311,7 +355,8 @@ class RunFile:
             _storable(answer.model) if answer else None, answer.tokens_in if answer else None,
             answer.tokens_out if answer else None, answer.tokens_cached if answer else None, settled.cost,
             timings.started_at, timings.ttft, timings.itl, timings.seconds, settled.sends,
-            msgspec.json.encode(headers).decode(), "zlib-cut" if settled.raw_cut else "zlib", zlib.compress(settled.raw, 1),
+            msgspec.json.encode(headers).decode(), "zlib-cut" if settled.raw_cut else "zlib",
+            zlib.compress(settled.raw, 1),
         )  # fmt: skip
 
     def _count(self, settlement: Settlement) -> None:

@@ -122,7 +122,7 @@ class ThreadWriter:
     def submit(self, job: Callable[[RunFile], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
         if self._broken is not None:
-            future.set_exception(StoreError(f"the run file cannot be written: {self._broken}"))
+            future.set_exception(StoreError(str(self._broken)))
             return future
         with self._wake:
             self._jobs.append(_Job(job, future))
@@ -142,9 +142,13 @@ class ThreadWriter:
             self._file.checkpoint(final=True)
             self._file.close()
             self._tell(self._finish, None)
+        except StoreError as error:
+            log.error("%s", error)
+            self._file.close()
+            self._tell(self._break, error)
         except BaseException as error:
             log.exception("the store's writer broke")
-            self._tell(self._break, error)
+            self._tell(self._break, StoreError(f"the run file cannot be written: {error}"))
 
     def _next_turn(self) -> bool:
         with self._wake:
@@ -204,7 +208,7 @@ class ThreadWriter:
         self._broken = error
         for job in (*self._current, *self._jobs):
             if not job.future.done():
-                job.future.set_exception(StoreError(f"the run file cannot be written: {error}"))
+                job.future.set_exception(StoreError(str(error)))
         if self._listener is not None:
             self._listener.broken(error)
         if not self._closed.done():

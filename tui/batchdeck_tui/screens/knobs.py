@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from textual import work
-from textual.screen import Screen
 
-from batchdeck.model import Command, Reply, RunMeta, Snapshot
+from batchdeck.model import Command, Counts, Reply, RunMeta, Snapshot
 from batchdeck_tui.bridge import RunBridge, resume
 from batchdeck_tui.screens.confirm import ConfirmScreen
+from batchdeck_tui.screens.searchbox import SearchScreen
 
 if TYPE_CHECKING:
     from batchdeck_tui.app import BatchdeckApp
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 WORKING = ("starting", "running", "paused", "draining")
 DEPENDENT = ("concurrency", "pause", "unpause", "drain", "cancel", "retry", "resume")
 """Actions that apply only in some states."""
+NOTHING_TO_RETRY = "Every failed item is a bad line of the input, and has nothing to send; mend the file, run it anew"
 
 
-class KnobsScreen(Screen[None]):
+class KnobsScreen(SearchScreen):
     """What a screen on one run can have done to it. ``_now``: the newest that the bridge told."""
 
     def __init__(self, path: Path, bridge: RunBridge) -> None:
@@ -28,8 +30,10 @@ class KnobsScreen(Screen[None]):
         self.path = path
         self.bridge = bridge
         self._now: Snapshot | RunMeta | None = None
-        self._cap = 0
-        """The cap as it will be once the commands that are on their way are carried out."""
+        self._turning = asyncio.Lock()
+        """Turns of the cap are carried out one after the other: which comes first decides at the lower end."""
+        self._starting = False
+        self._asking: ConfirmScreen | None = None
 
     @property
     def door(self) -> BatchdeckApp:
@@ -43,13 +47,16 @@ class KnobsScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Which commands apply to the run as it is now."""
         now = self._now
+        if not self.applies_in_search(action):
+            return False
         if action == "open":
             return not self.has_class("-narrow")
         if action not in DEPENDENT:
             return True
         if now is None:
             return False
-        working = self.is_live and now.state in WORKING
+        # The file says it before the engine itself is heard; what it says of a run whose engine is gone is another state.
+        working = now.state in WORKING
         if action == "resume":
             return not working and now.state != "done"
         if action == "retry":
@@ -62,15 +69,11 @@ class KnobsScreen(Screen[None]):
             return working and now.state != "draining"
         return working
 
+    @work(group="command")
     async def action_concurrency(self, by: int) -> None:
-        if self._cap + by >= 1:
-            self._cap += by
-            self._send(Command(name="concurrency", by=by))
-        elif self._cap > 1:
-            self._cap = 1
-            self._send(Command(name="concurrency", value=1))
-        else:
-            self.door.say(Reply(ok=True, message="The cap is 1, the least there is; space pauses"))
+        """Always relative: what this screen knows of the cap may be old. The engine keeps it at 1 or more."""
+        async with self._turning:
+            self.door.say(await self._ask(Command(name="concurrency", by=by)))
 
     def action_pause(self) -> None:
         self._send(Command(name="pause"))
@@ -85,11 +88,21 @@ class KnobsScreen(Screen[None]):
     async def action_cancel(self) -> None:
         in_flight = self._now.in_flight if isinstance(self._now, Snapshot) else 0
         question = f"Cancel the run? {in_flight} in flight are dropped; they may be billed. R goes on later."
-        if await self.app.push_screen_wait(ConfirmScreen(question, yes="Cancel the run", no="Let it run")):
+        self._asking = ConfirmScreen(question, yes="Cancel the run", no="Let it run")
+        if await self.app.push_screen_wait(self._asking):
             self._send(Command(name="cancel"))
 
+    def take_back(self) -> None:
+        """No longer ask what the run's end has answered."""
+        if self._asking is not None and self._asking.is_current:
+            self._asking.dismiss(False)
+            self.door.say(Reply(ok=True, message="The run ended before an answer; nothing was cancelled"))
+
     def action_retry(self) -> None:
-        if self.is_live:
+        counts = self._now.counts if self._now is not None else Counts()
+        if counts.failed and counts.bad_lines >= counts.failed:
+            self.door.say(Reply(ok=False, message=NOTHING_TO_RETRY))
+        elif self.is_live:
             self._send(Command(name="retry"))
         else:
             self._start(retry_failed=True)
@@ -105,9 +118,24 @@ class KnobsScreen(Screen[None]):
 
     @work(group="command")
     async def _send(self, command: Command) -> None:
-        self.door.say(await self.bridge.send(command))
+        self.door.say(await self._ask(command))
 
-    @work(exclusive=True, group="start")
-    async def _start(self, retry_failed: bool = False) -> None:
+    async def _ask(self, command: Command) -> Reply:
+        if not self.is_live and self._now is not None and self._now.state in WORKING:
+            return Reply(ok=False, message="the engine is not heard yet; try again in a moment")
+        return await self.bridge.send(command)
+
+    def _start(self, retry_failed: bool = False) -> None:
+        """Starts an engine, unless one is being started."""
+        if not self._starting:
+            self._starting = True
+            self._carry_start(retry_failed)
+
+    @work(group="start")
+    async def _carry_start(self, retry_failed: bool) -> None:
         self.door.say(Reply(ok=True, message="Starting the engine …"))
-        self.door.say(await resume(self.path, retry_failed=retry_failed))
+        try:
+            reply = await resume(self.path, retry_failed=retry_failed)
+        finally:
+            self._starting = False
+        self.door.say(reply)

@@ -10,7 +10,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
 from batchdeck.errors import BatchdeckError
@@ -20,6 +19,7 @@ from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.listing import Listing, RunLine
 from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.runtable import RunsTable
+from batchdeck_tui.screens.searchbox import SearchBox, SearchScreen
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.cells import one_line
 
@@ -38,12 +38,12 @@ EMPTY = Content.assemble(
 )
 
 
-class RunsScreen(Screen[None]):
+class RunsScreen(SearchScreen):
     """All runs, newest first."""
 
     SCOPE: ClassVar[Scope] = "runs"
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
-    AUTO_FOCUS = "#runs"
+    RESTS = AUTO_FOCUS = "#runs"
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,12 +52,13 @@ class RunsScreen(Screen[None]):
         """None until the runs were looked at: not knowing is not having none."""
         self._words = ""
         self._resumable = False
+        self._starting = False
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
         yield RunsTable(id="runs")
         yield Static(EMPTY, id="empty")
-        yield Input(id="search", placeholder="name, model, provider or state", compact=True)
+        yield SearchBox(id="search", placeholder="name, model, provider or state", compact=True)
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -96,7 +97,7 @@ class RunsScreen(Screen[None]):
             return
         lines = [line for line in self._lines if line.contains(self._words)]
         self.set_class(not self._lines, "-empty")
-        if self._lines and self.focused is None:
+        if self._lines and self.focused is None and not self.is_searching:
             self.table.focus()  # a hidden table loses it
         self.table.show(lines, self.door.wall())
         self._headline(lines)
@@ -130,10 +131,12 @@ class RunsScreen(Screen[None]):
         return line is not None and line.meta is not None and line.meta.state in RESUMABLE
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not self.applies_in_search(action):
+            return False
         if action == "resume":
             return self._can_resume()
         if action == "back":
-            return bool(self._words) or self.has_class("-searching")
+            return bool(self._words) or self.is_searching
         return True
 
     @on(DataTable.RowHighlighted)
@@ -156,38 +159,39 @@ class RunsScreen(Screen[None]):
         if path is not None:
             self.door.open_run(path)
 
-    @work(exclusive=True, group="start")
-    async def action_resume(self) -> None:
+    def action_resume(self) -> None:
         line = self._line()
-        if line is None:
-            return
+        if line is not None and not self._starting:
+            self._starting = True
+            self._resume(line)
+
+    @work(group="start")
+    async def _resume(self, line: RunLine) -> None:
         self.door.say(Reply(ok=True, message="Starting the engine …"))
-        reply = await resume(line.path)
+        try:
+            reply = await resume(line.path)
+        finally:
+            self._starting = False
         self.door.say(reply)
-        if reply.ok:
+        if reply.ok and self.is_current:
             self.door.open_run(line.path)
 
     def action_search(self) -> None:
-        self.add_class("-searching")
-        search = self.query_one("#search", Input)
-        search.value = self._words
-        search.focus()
+        self.open_search(self._words)
 
     @on(Input.Changed, "#search")
     def _filter(self, message: Input.Changed) -> None:
-        if self.has_class("-searching"):
+        if self.is_searching:
             self._words = message.value.strip()
             self._draw()
 
     @on(Input.Submitted, "#search")
     def _filtered(self) -> None:
-        self.remove_class("-searching")
-        self.table.focus()
+        self.close_search()
 
     def action_back(self) -> None:
-        self.remove_class("-searching")
         self._words = ""
-        self.table.focus()
+        self.close_search()
         self._draw()
 
     def action_quit(self) -> None:
