@@ -51,6 +51,8 @@ log = logging.getLogger("batchdeck.daemon")
 WALL = time.time  # noqa: TID251 - the one place where the product's wall clock is chosen
 LINGER_SECONDS = 2.0
 TICK_SECONDS = 0.2
+OWN_FILES = 64
+"""Open files that an engine needs beside one for each request."""
 
 
 class Watcher(Protocol):
@@ -110,7 +112,6 @@ def write_log(handler: logging.Handler) -> None:
 
 def run_loop(main: Coroutine[Any, Any, Summary]) -> Summary:
     """Run the host on the engine's loop."""
-    allow_open_files()
     # The store's thread must not keep an answer waiting for Python's usual 5 ms.
     sys.setswitchinterval(0.0005)
     factory = None
@@ -273,6 +274,7 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
             wall=WALL,
             rng=random.Random(),
             ingest=reading.read if reading is not None else None,
+            most=allow_open_files() - OWN_FILES,
         )
         size = source.size if source is not None else None
         yield engine, Snapshots(engine, str(run), WALL, loop.time, size), store

@@ -7,13 +7,15 @@ import sys
 OPEN_FILES = 65_536
 
 
-def allow_open_files() -> None:
-    """Raise this process's limit of open files as far as it may: each request is a socket."""
+def allow_open_files() -> int:
+    """Raise this process's limit of open files as far as it may, and return it: each request is a socket."""
     if sys.platform == "win32":
-        return
+        return OPEN_FILES
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return OPEN_FILES if soft == resource.RLIM_INFINITY else soft

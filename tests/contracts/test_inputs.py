@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import pty
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,13 @@ class TestEveryInput:
         assert all(error.isprintable() for error in errors)
 
 
+class Dribble(io.BytesIO):
+    """A pipe whose other end writes a few bytes at a time."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(3)
+
+
 def some_lines(kind: str) -> st.SearchStrategy[bytes]:
     """Files of the format with good, bad, blank and half lines in any order."""
     text = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -198,7 +206,7 @@ def test_reading_from_any_row_on_gives_the_rest(kind: str, data: st.DataObject, 
     assert not ends or ends[-1] <= len(content)
     for row in rows:
         assert list(source.rows(after(row))) == rows[row.index + 1 :]
-    assert list(FORMATS[kind](StreamSource(io.BytesIO(content), "prompts")).rows(START)) == rows
+    assert list(FORMATS[kind](StreamSource(Dribble(content), "prompts")).rows(START)) == rows
 
 
 @given(st.lists(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00")), min_size=2, max_size=2)))
@@ -331,6 +339,48 @@ class TestOpening:
         rows = list(open_input("-", stdin=io.BytesIO(b"id,text\n1,x\nbad\n")).rows(START))
         assert rows[0].fields == {"id": "1", "text": "x"}
         assert rows[1].error == "stdin:3: has 1 columns where the header has 2"
+
+    def test_standard_input_may_be_non_blocking(self) -> None:
+        """The flag belongs to the pipe: whoever shares it can set it."""
+        outside, inside = os.pipe()
+        os.set_blocking(outside, False)
+
+        class Late(io.FileIO):
+            """Its row comes only after it was found empty."""
+
+            def read(self, size: int | None = -1, /) -> Any:
+                piece = super().read(size)
+                if piece is None:
+                    os.write(inside, b'{"a": 1}\n')
+                    os.close(inside)
+                return piece
+
+        with Late(outside) as raw:
+            assert [row.fields for row in open_input("-", stdin=raw).rows(START)] == [{"a": 1}]
+
+    def test_a_terminal_is_asked_no_more_after_its_end(self) -> None:
+        """Ctrl+D ends what is typed once; a second read would wait for more."""
+        master, slave = pty.openpty()
+        os.write(master, b"id,text\n\x04typed,later\n\x04")
+        with os.fdopen(slave, "rb", buffering=0) as raw:
+            assert [row.fields for row in open_input("-", stdin=raw).rows(START)] == [{"text": "id,text"}]
+        os.close(master)
+
+    def test_standard_input_that_cannot_be_read_says_so(self, tmp_path: Path) -> None:
+        folder = os.open(tmp_path, os.O_RDONLY)
+
+        class Folder:
+            """``batchdeck run - < folder``"""
+
+            def read(self, size: int, /) -> bytes:
+                return os.read(folder, size)
+
+            def fileno(self) -> int:
+                return folder
+
+        with pytest.raises(InputError, match="stdin: cannot be read"):
+            open_input("-", stdin=Folder())
+        os.close(folder)
 
     def test_a_named_pipe_is_read_like_standard_input(self, tmp_path: Path) -> None:
         pipe = tmp_path / "prompts.jsonl"

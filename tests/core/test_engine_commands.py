@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from batchdeck.engine.gate import Gate
 from batchdeck.inputs.base import SourceState
 from batchdeck.model import IngestRow
 from batchdeck.sim.options import SimOptions
@@ -319,3 +320,17 @@ def test_a_snapshot_says_how_long_it_will_take(tmp_path: Path) -> None:
         rig.engine.steer.cancel()
 
     assert in_life(tmp_path / "run.db", 1_000, live)[1] == "cancelled"
+
+
+def test_the_cap_stays_within_what_the_process_may_open(tmp_path: Path) -> None:
+    async def main() -> None:
+        rig = Rig(tmp_path / "run.db", 1, SimOptions(), concurrency=1_000)
+        rig.engine.gate = Gate(1_000, most=136)
+        assert rig.engine.gate.cap == 136
+        reply = rig.engine.steer.set_concurrency(500)
+        assert not reply.ok
+        assert "ulimit" in reply.message
+        assert rig.engine.steer.set_concurrency(20).ok
+        await rig.close()
+
+    virtually(main)

@@ -13,13 +13,17 @@ from batchdeck import lock
 from batchdeck.config import log_path
 from batchdeck.control.client import ControlClient
 from batchdeck.errors import BatchdeckError, EngineGone, StoreError
-from batchdeck.model import Command, Detail, ItemState, Reply, Snapshot
+from batchdeck.model import Command, Counts, Detail, ItemState, Reply, Snapshot
+from batchdeck.store.reader import RunReader
 from batchdeck_tui.commandline import call
+from batchdeck_tui.following import page_top
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.reading import Reading
 
 FASTEST, SLOWEST = 0.1, 0.25
-"""Seconds between two snapshots that are handed on."""
+"""Seconds between two snapshots that are handed on, by how long the console takes to paint one."""
+REST = 2.0
+"""Seconds that a terminal which falls behind is left to catch up, at most."""
 SLOW_PAINT = 0.05
 PROBE = 1.0
 """Seconds between two looks whether an engine has come (back)."""
@@ -28,11 +32,17 @@ LOG_BYTES = 8192
 
 
 class RunBridge:
-    """One run, followed. ``post`` gets the messages; call everything from the event loop's own thread."""
+    """One run, followed. ``post`` gets the messages; call everything from the event loop's own thread.
 
-    def __init__(self, path: Path, post: Callable[[Message], object]) -> None:
+    is_behind: whether the terminal has yet to take what was painted last; nothing is handed on while it has.
+    """
+
+    def __init__(
+        self, path: Path, post: Callable[[Message], object], is_behind: Callable[[], bool] = lambda: False
+    ) -> None:
         self.path = path
         self._post = post
+        self._is_behind = is_behind
         self._client: ControlClient | None = None
         self._file = Reading(path)
         self._search = Reading(path)
@@ -46,6 +56,10 @@ class RunBridge:
         self._visible: Sequence[int] = ()
         self._opened: int | None = None
         self._census = False
+        self._following = False
+        self._known: tuple[int, int] | None = None
+        """Device and inode of the run file when it was seen first."""
+        self._is_gone = False
 
     def __repr__(self) -> str:
         how = "engine" if self._client else "file"
@@ -54,27 +68,49 @@ class RunBridge:
     async def watch(self) -> None:
         """Follow the run until cancelled."""
         try:
-            await self._tell_file()
-            told = True
-            while True:
-                info = await asyncio.to_thread(lock.probe, self.path)
-                if info is not None and info.endpoint and await self._follow(info.endpoint):
-                    told = False
-                    await asyncio.sleep(FASTEST)
-                    continue
-                if info is not None or not told:
-                    # Held by an engine that is not heard here (it starts, it ends, or is on another host): its file
-                    # still tells how far it is.
-                    await self._tell_file()
-                    told = info is None
-                await asyncio.sleep(PROBE)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch_file())
+                await self._watch_engine()
         finally:
             self._file.close()
             self._search.close()
 
-    def look(self, visible: Sequence[int], opened: int | None, census: bool) -> None:
-        """What the screen shows: its rows in view, the row in the detail pane, and whether it lists all in flight."""
+    async def _watch_engine(self) -> None:
+        await self._tell_file()
+        told = True
+        while True:
+            info = await asyncio.to_thread(lock.probe, self.path)
+            if info is not None and info.endpoint and await self._follow(info.endpoint):
+                told = False
+                await asyncio.sleep(FASTEST)
+                continue
+            if info is not None or not told:
+                # Held by an engine that is not heard here (it starts, it ends, or is on another host): its file
+                # still tells how far it is.
+                await self._tell_file()
+                told = info is None
+            await asyncio.sleep(PROBE)
+
+    async def _watch_file(self) -> None:
+        """Say when the run file is gone: what was opened before goes on answering as if nothing were."""
+        while True:
+            self._tell_gone(await asyncio.to_thread(_identity, self.path))
+            await asyncio.sleep(PROBE)
+
+    def _tell_gone(self, now: tuple[int, int] | None) -> None:
+        self._known = self._known or now
+        was_gone, self._is_gone = self._is_gone, self._known is not None and now != self._known
+        if self._is_gone and not was_gone:
+            what = "the run file was deleted or moved away" if now is None else "another file took the run file's place"
+            self._post(Unreadable(f"{self.path}: {what}; what stands here is the last that it said"))
+
+    def look(self, visible: Sequence[int], opened: int | None, census: bool, following: bool = False) -> None:
+        """What the screen shows: its rows in view, the row in the detail pane, and whether it lists all in flight.
+
+        following: the view goes where rows are in flight. It lists all items then, row by row.
+        """
         self._visible, self._opened, self._census = visible, opened, census
+        self._following = following and census
 
     def painted(self, seconds: float) -> None:
         """How long the last paint took: a slow terminal gets fewer snapshots."""
@@ -119,14 +155,20 @@ class RunBridge:
     async def _follow_stream(self, client: ControlClient) -> None:
         loop = asyncio.get_running_loop()
         last = float("-inf")
+        rest = 0.0
         skipped: Snapshot | None = None
         try:
             async for snapshot in client.stream():
+                since = loop.time() - last
+                if self._is_behind():
+                    # As long again as the terminal takes for this one: half its time is left for what a key paints.
+                    rest, skipped = min(REST, 2 * since), snapshot
+                    continue
                 # Three quarters: a snapshot that is a little early is not held back for a whole tick.
-                if loop.time() - last < self._interval * 0.75:
+                if since < max(rest, self._interval * 0.75):
                     skipped = snapshot
                     continue
-                last, skipped = loop.time(), None
+                last, rest, skipped = loop.time(), 0.0, None
                 self._hand_on(snapshot)
         except EngineGone:
             # It vanished or said goodbye: the lock tells which, and the caller asks it.
@@ -167,13 +209,22 @@ class RunBridge:
             self._post(message)
 
     async def _ask_live(self, client: ControlClient) -> LiveReady:
-        opened = None
-        visible = tuple(self._visible)
-        rows = {row.idx: row for row in (await client.live(visible)).rows} if visible else {}
+        opened, top = None, None
+        visible: Sequence[int] = tuple(self._visible)
+        all_rows = (await client.live()).rows if self._census else None
+        rows = {row.idx: row for row in all_rows or ()}
+        if rows and visible and self._following:
+            # the text is for the page that will be shown, not for the one that these rows are about to leave
+            top = page_top([rows[idx] for idx in sorted(rows)], visible[0], len(visible))
+            visible = range(top, top + len(visible))
+        if visible:
+            shown = set(visible)
+            # one that is in flight no more between the two answers has settled
+            rows = {idx: row for idx, row in rows.items() if idx not in shown}
+            rows |= {row.idx: row for row in (await client.live(visible)).rows}
         if self._opened is not None:
             opened = next(iter((await client.live([self._opened], full=True)).rows), None)
-        census = sorted(row.idx for row in (await client.live()).rows) if self._census else None
-        return LiveReady(rows, opened, census)
+        return LiveReady(rows, opened, None if all_rows is None else sorted(rows), top)
 
     async def _tell_file(self) -> None:
         try:
@@ -204,10 +255,27 @@ async def resume(run: Path, *, retry_failed: bool = False) -> Reply:
     """Start an engine on a run again, as the command line does it; never raises for one that cannot start."""
     arguments = ["resume", str(run), "--detach", "--json"]
     try:
+        counts = await asyncio.to_thread(_counts, run)
+        if retry_failed and 0 < counts.failed <= counts.bad_lines:
+            return Reply(ok=False, message="No failed item can be tried again: their input lines are bad, mend those")
         await call([*arguments, "--retry-failed"] if retry_failed else arguments)
     except BatchdeckError as error:
         return Reply(ok=False, message=str(error))
     return Reply(ok=True, message="Failed items are tried again" if retry_failed else "The run goes on")
+
+
+def _counts(run: Path) -> Counts:
+    with RunReader(run) as reader:
+        return reader.counts()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of the same name; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _log_tail(run: Path) -> str:

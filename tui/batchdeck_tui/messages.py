@@ -58,14 +58,23 @@ class NewSamples(Message, bubble=False):
 class LiveReady(Message, bubble=False):
     """Rows in flight of those asked for. ``opened``: the one in the detail pane, with all its text.
 
-    ``census``: the indices of all rows in flight, ascending, or None when nobody asked.
+    ``census``: the indices of all rows in flight, ascending, or None when nobody asked; with it ``rows`` holds all of
+    them, without text those out of view. ``top``: the item at the top of the page that follows them, None when nobody
+    follows.
     """
 
-    def __init__(self, rows: Mapping[int, LiveRow], opened: LiveRow | None, census: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        rows: Mapping[int, LiveRow],
+        opened: LiveRow | None,
+        census: Sequence[int] | None,
+        top: int | None = None,
+    ) -> None:
         super().__init__()
         self.rows = rows
         self.opened = opened
         self.census = census
+        self.top = top
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, LiveReady)

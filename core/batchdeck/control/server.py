@@ -133,7 +133,7 @@ class ControlServer:
                 if command.value is None and command.by is None:
                     return Reply(ok=False, message="concurrency: give value or by")
                 cap = command.value if command.value is not None else engine.gate.cap + (command.by or 0)
-                return engine.steer.set_concurrency(min(max(1, cap), 10_000))
+                return engine.steer.set_concurrency(max(1, cap))
             case "pause":
                 return engine.steer.pause()
             case "resume":

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 from batchdeck.engine.attempt import Flight
-from batchdeck.engine.gate import Gate
+from batchdeck.engine.gate import MOST, Gate
 from batchdeck.engine.ingest import Arrived
 from batchdeck.engine.journal import Journal, Trace
 from batchdeck.engine.pool import Job, Pool
@@ -84,6 +84,7 @@ class Engine:
         ingest: Callable[[Arrived], Awaitable[None]] | None,
         on_commit: Callable[[Commit], None] | None = None,
         trace: Trace | None = None,
+        most: int = MOST,
     ) -> None:
         """ingest: reads the input to its end, telling each arrival; None when it is complete already.
 
@@ -94,7 +95,7 @@ class Engine:
         self.counts = counts
         self.errors = errors
         self.seq = seq
-        self.gate = Gate(config.concurrency)
+        self.gate = Gate(config.concurrency, most)
         self.queue = WorkQueue()
         self.cooldown = Cooldown(rng)
         self.state: RunState = "starting"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+MOST = 10_000
+
 
 class Gate:
     """A resizable cap. Lowering it ends nothing: requests in flight finish, and no new one starts above the cap."""
 
-    def __init__(self, cap: int) -> None:
-        self.cap = max(1, cap)
+    def __init__(self, cap: int, most: int = MOST) -> None:
+        """most: what this process can carry at all; each request is an open file."""
+        self.most = max(1, min(most, MOST))
         self.in_flight = 0
+        self.resize(cap)
 
     def __repr__(self) -> str:
         return f"<Gate {self.in_flight}/{self.cap}>"
@@ -18,8 +22,8 @@ class Gate:
         return self.in_flight < self.cap
 
     def resize(self, cap: int) -> int:
-        """Set the cap, at least 1. Returns the new one."""
-        self.cap = max(1, cap)
+        """Set the cap, between 1 and ``most``. Returns the new one."""
+        self.cap = max(1, min(cap, self.most))
         return self.cap
 
     def enter(self) -> None:

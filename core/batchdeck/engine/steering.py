@@ -34,14 +34,15 @@ class Steering:
         engine = self._engine
         before = engine.gate.cap
         after = engine.gate.resize(cap)
+        why = " (as many as this process may open files: ulimit -n)" if cap > after else ""
         if after == before:
-            return Reply(ok=True, message=f"concurrency is {after}")
+            return Reply(ok=not why, message=f"concurrency is {after}{why}")
         engine.note("concurrency", f"{before} → {after}", after)
         engine.config = config = msgspec.structs.replace(engine.config, concurrency=after)
         self._store.submit(lambda file: file.configure(config))
         engine.pool.shrink(after)
         engine.dispatch()
-        return Reply(ok=True, message=f"concurrency {before} → {after}")
+        return Reply(ok=True, message=f"concurrency {before} → {after}{why}")
 
     def pause(self) -> Reply:
         engine = self._engine

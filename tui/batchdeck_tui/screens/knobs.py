@@ -122,7 +122,7 @@ class KnobsScreen(SearchScreen):
 
     async def _ask(self, command: Command) -> Reply:
         if not self.is_live and self._now is not None and self._now.state in WORKING:
-            return Reply(ok=False, message="the engine is not heard yet; try again in a moment")
+            return Reply(ok=False, message="the engine does not answer yet")
         return await self.bridge.send(command)
 
     def _start(self, retry_failed: bool = False) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -24,7 +23,8 @@ from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.screens.knobs import DEPENDENT, WORKING, KnobsScreen
-from batchdeck_tui.screens.rowfilter import RowFilter
+from batchdeck_tui.screens.rowfilter import Flights, RowFilter
+from batchdeck_tui.screens.searchbox import SearchBox
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.detail import DetailPane
@@ -61,13 +61,15 @@ class RunScreen(KnobsScreen):
 
     SCOPE: ClassVar[Scope] = "run"
     BINDINGS: ClassVar[list[BindingType]] = bindings("run")
-    AUTO_FOCUS = "#table"
+    RESTS = AUTO_FOCUS = "#table"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, RunBridge(path, self.post_message))
         self._source: RowSource | None = None
         self._filter = RowFilter()
         self._found: array[int] | None = None
+        """What the file found for the filter."""
+        self._flights = Flights()
         self._stale = False
         self._opened: int | None = None
         self._opened_settled = False
@@ -88,7 +90,7 @@ class RunScreen(KnobsScreen):
                 yield Charts(id="charts")
                 yield ErrorList(id="errors")
                 yield Static(id="log", markup=False)
-        yield Input(id="search", placeholder="search prompts, answers, errors, ids", compact=True)
+        yield SearchBox(id="search", placeholder="search prompts, answers, errors, ids", compact=True)
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -115,14 +117,12 @@ class RunScreen(KnobsScreen):
 
     def on_snapshot_ready(self, message: SnapshotReady) -> None:
         begun = asyncio.get_running_loop().time()
-        self._cap = message.snapshot.concurrency
         self._show(message.snapshot)
         self.remove_class("-bare")
         self._look()
         self.call_after_refresh(self._painted, begun)
 
     def on_meta_ready(self, message: MetaReady) -> None:
-        self._cap = message.meta.config.concurrency
         self._show(message.meta, message.log)
         self.table.set_live({})
 
@@ -142,8 +142,10 @@ class RunScreen(KnobsScreen):
         self.table.set_live(dict(message.rows))
         if self._opened is not None and (message.opened is None or message.opened.idx == self._opened):
             self.query_one(DetailPane).stream(message.opened)
-        if message.census is not None and self._filter.is_live:
-            self._list(self._filtered_live(message.census))
+        if message.census is not None:
+            self._stale |= self._flights.census(message.census)
+        if message.census is not None and self._filter.needs_census:
+            self._list_as_flown()
         elif message.census and self._following and not self._filter:
             newest = message.census[-1]
             if newest != self.table.cursor_idx:
@@ -158,16 +160,26 @@ class RunScreen(KnobsScreen):
         self.query_one(RunHeader).show(now)
         self.query_one(ErrorList).show(now.errors)
         self.set_class(bool(now.errors), "-errors")
-        self.set_class(bool(log), "-log")
-        if log:
-            self.query_one("#log", Static).update(Content(inert_lines(log)))
+        words = "\n".join(part for part in (self._obituary(now), log) if part)
+        self.set_class(bool(words), "-log")
+        if words:
+            self.query_one("#log", Static).update(Content(inert_lines(words)))
+        if now.state not in WORKING:
+            self.take_back()
         knobs = tuple(self.check_action(name, ()) for name in DEPENDENT)
         if knobs != self._knobs:
             self._knobs = knobs
             self.refresh_bindings()
 
+    def _obituary(self, now: Snapshot | RunMeta) -> str:
+        if now.state != "interrupted":
+            return ""
+        pid = last_holder(self.path)
+        who = f"the engine (process {pid})" if pid else "the engine"
+        return f"{who} ended without a word; R goes on"
+
     def _look(self) -> None:
-        census = self._filter.is_live or (self._following and not self._filter)
+        census = self._filter.needs_census or (self._following and not self._filter)
         self.bridge.look(self.table.visible_indices(), self._opened, census)
 
     def _painted(self, begun: float) -> None:
@@ -179,15 +191,11 @@ class RunScreen(KnobsScreen):
         self._narrow(self._filter.turned(step))
 
     def action_search(self) -> None:
-        search = self.query_one("#search", Input)
-        self.add_class("-searching")
-        search.value = self._filter.words
-        search.focus()
+        self.open_search(self._filter.words)
 
     @on(Input.Submitted, "#search")
     def _search(self, message: Input.Submitted) -> None:
-        self.remove_class("-searching")
-        self.table.focus()
+        self.close_search()
         self._narrow(replace(self._filter, words=message.value.strip()))
 
     @on(ErrorList.Chosen)
@@ -215,13 +223,15 @@ class RunScreen(KnobsScreen):
 
     @work(exclusive=True, group="select")
     async def _select(self, wanted: RowFilter) -> None:
+        look = self._flights.ask()
         try:
             found = await self.bridge.select(wanted.state, wanted.words, wanted.error_type)
         except StoreError as error:
             self.door.say(Reply(ok=False, message=str(error)))
             return
         self._found = found
-        self._list(array("q") if wanted.is_live and not self.is_live else found)
+        self._flights.answered(look)
+        self._list_as_flown()
 
     def _select_again(self) -> None:
         """Rows settled under a filter: look again, but never interrupt a look for that."""
@@ -230,11 +240,14 @@ class RunScreen(KnobsScreen):
             self._stale = False
             self._select(self._filter)
 
-    def _filtered_live(self, census: Sequence[int]) -> array[int]:
-        if not self._filter.words:
-            return array("q", census)
-        found = set(self._found or ())
-        return array("q", (idx for idx in census if idx in found))
+    def _list_as_flown(self) -> None:
+        """What the file found, with what the engine says of the rows in flight."""
+        found, flights = self._found, self._flights
+        if self._filter.is_live:
+            flying = flights.now & set(found or ()) if self._filter.words else flights.now
+            self._list(array("q", sorted(flying)))
+        elif found is not None:
+            self._list(flights.queued(found) if self._filter.state == "queued" else found)
 
     def _list(self, found: array[int]) -> None:
         self.table.select_ids(found)
@@ -288,9 +301,8 @@ class RunScreen(KnobsScreen):
             self.query_one(DetailPane).show(detail)
 
     def action_back(self) -> None:
-        if self.has_class("-searching"):
-            self.remove_class("-searching")
-            self.table.focus()
+        if self.is_searching:
+            self.close_search()
         elif self._opened is not None:
             self._opened = None
             self.remove_class("-detail")
