@@ -231,3 +231,32 @@ def test_what_is_no_answer_says_why(body: bytes, kind: str) -> None:
     failed = error(body)
     assert failed.kind == kind
     assert len(str(failed)) < 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 0}}\n\ndata: [DONE]\n\n',
+        b'data: {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}\n\ndata: [DONE]\n\n',
+        b'data: {"choices": [{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n',
+    ],
+)
+def test_a_stream_that_ends_well_without_an_answer_is_not_an_empty_answer(body: bytes) -> None:
+    decoder = ChatDecoder()
+    decoder.feed(body)
+    with pytest.raises(DecodeError) as failed:
+        decoder.finish()
+    assert failed.value.kind == "garbage"
+
+
+def test_a_choice_that_says_nothing_is_no_answer() -> None:
+    decoder = ChatDecoder()
+    decoder.feed(b'{"choices": [{"index": 0}]}')
+    with pytest.raises(DecodeError, match="no choices"):
+        decoder.finish()
+
+
+def test_an_answer_of_no_words_is_one_when_the_server_says_why_it_ended() -> None:
+    decoder = ChatDecoder()
+    decoder.feed(b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "content_filter"}]}\n\n')
+    assert decoder.finish().text == ""

@@ -281,20 +281,6 @@ def test_bad_lines_are_failed_items_with_their_reason(tmp_path: Path) -> None:
         assert list(reader.select(error_type="bad_input")) == [2]
 
 
-def test_the_columns_are_those_of_the_first_good_row(tmp_path: Path) -> None:
-    file = RunFile.create(tmp_path / "run.db", "run", CONFIG, "", None, 1e9)
-    assert file.columns() == ()
-    file.begin()
-    bad = IngestRow(index=0, line=1, data="{}", label="", error="x")
-    file.ingest([bad, *rows(1, 1)], SourceState(index=2), True)
-    file.commit()
-    assert file.columns() == ("text",)
-    file.close()
-
-
-# -- pulling and putting back
-
-
 def test_pulling_goes_by_position_and_counts_earlier_attempts(tmp_path: Path) -> None:
     file = create(tmp_path / "run.db", 10)
     settle(file, settlement(0), failed(1, error_type="http_500", final=False), settlement(4))

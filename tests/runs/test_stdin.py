@@ -23,9 +23,9 @@ PATIENCE = 30.0
 @contextmanager
 def piped(sim: Sim, db: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """``batchdeck run -`` whose standard input stays open."""
+    endpoint = ["--base-url", sim.base_url, "-m", "sim", "--db", str(db)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "batchdeck", "run", "-", "--base-url", sim.base_url, "-m", "sim", "--db", str(db)]
-        + list(options),
+        [sys.executable, "-m", "batchdeck", "run", "-", *endpoint, *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -80,7 +80,7 @@ def test_ctrl_c_before_the_first_prompt_leaves_nothing_behind(tmp_path: Path) ->
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
         assert process.stderr is not None
-        assert process.stderr.read() == b"batchdeck: interrupted\n"
+        assert process.stderr.read().strip() == b"batchdeck: interrupted"
     assert not db.exists()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from textual import events
 from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
@@ -37,6 +38,15 @@ async def until(pilot: Pilot[Any], condition: Callable[[], object], what: str = 
     while not condition():
         assert loop.time() < end, f"never came true: {what or condition}\n{page(pilot.app)}"
         await pilot.pause(0.01)
+
+
+def write(pilot: Pilot[Any], *keys: str) -> None:
+    """These keys in one write, as a fast hand, a paste or a script sends them: none waits for what another does."""
+    for key in keys:
+        event = events.Key(key, key if len(key) == 1 else None)
+        event.set_sender(pilot.app)
+        assert pilot.app._driver is not None
+        pilot.app._driver.send_message(event)
 
 
 def read(widget: Widget) -> str:

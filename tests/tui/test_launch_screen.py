@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,11 +13,13 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
 from batchdeck.providers.presets import PRESETS
+from batchdeck.store.reader import RunReader
 from batchdeck_tui.app import BatchdeckApp
+from batchdeck_tui.commandline import _talks, call
 from batchdeck_tui.plan import CUSTOM, PROVIDERS, Plan, describe
 from batchdeck_tui.screens.launch import LaunchScreen, _complete
 from batchdeck_tui.screens.run import RunScreen
-from tests.tui.console import kill_engine, page, until
+from tests.tui.console import kill_engine, page, until, write
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ async def test_a_base_url_is_asked_for_only_when_it_is_needed(prompts: Path) -> 
         screen.query_one("#provider", Select).value = CUSTOM
         fill(screen, file=str(prompts))
         await until(pilot, lambda: row.display and "Give the base URL" in page(pilot.app))
-        fill(screen, base_url="http://127.0.0.1:9/v1", prompt="{{text}}")
+        fill(screen, base_url="http://127.0.0.1:9/v1", model="mine", prompt="{{text}}")
         await until(pilot, lambda: "http://127.0.0.1:9/v1/chat/completions" in page(pilot.app))
 
 
@@ -99,6 +102,70 @@ async def test_a_path_is_completed(prompts: Path) -> None:
         await until(pilot, lambda: field._suggestion == str(prompts))
         await pilot.press("right")
         await until(pilot, lambda: field.value == str(prompts))
+
+
+async def test_another_provider_is_not_asked_for_the_simulators_model_and_a_typed_one_stays(prompts: Path) -> None:
+    async with form() as (pilot, screen):
+        model, provider = screen.query_one("#model", Input), screen.query_one("#provider", Select)
+        assert model.value == "sim"
+        provider.value = "ollama"
+        await until(pilot, lambda: not model.value)
+        provider.value = "sim"
+        await until(pilot, lambda: model.value == "sim")
+        fill(screen, model="my-finetune")
+        provider.value = "vllm"
+        await until(pilot, lambda: "--provider vllm" in " ".join(page(pilot.app).split()))
+        assert model.value == "my-finetune"
+
+
+async def test_a_field_that_may_be_empty_is_not_marked_as_wrong(prompts: Path) -> None:
+    async with form() as (pilot, screen):
+        for name in ("concurrency", "limit"):
+            field = screen.query_one(f"#{name}", Input)
+            fill(screen, **{name: ""})
+            screen.set_focus(field)
+            await pilot.press("tab")
+            await until(pilot, lambda field=field: not field.has_focus)  # type: ignore[misc]
+            assert not field.has_class("-invalid")
+            fill(screen, **{name: "-"})
+            await until(pilot, lambda field=field: field.has_class("-invalid"))  # type: ignore[misc]
+
+
+async def test_leaving_the_form_while_the_run_is_being_launched_does_not_lose_it(prompts: Path) -> None:
+    async with form() as (pilot, screen):
+        fill(screen, file=str(prompts), prompt="Is this kind? {{text}}")
+        write(pilot, "ctrl+s", "escape", "escape")
+        await until(pilot, lambda: "being launched already" in page(pilot.app))
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+        run = pilot.app.screen
+        assert isinstance(run, RunScreen)
+        kill_engine(run.path)
+        assert len(list(run.path.parent.glob("*.db"))) == 1
+
+
+async def test_a_template_that_is_not_there_is_named_without_codes_or_prefixes(prompts: Path) -> None:
+    async with form() as (pilot, screen):
+        fill(screen, file=str(prompts), prompt="@nofile")
+        await until(pilot, lambda: "No such file" in page(pilot.app))
+        assert "--prompt-file nofile: No such file" in " ".join(str(screen.query_one("#problem").render()).split())
+
+
+async def test_what_starts_an_engine_is_left_to_finish_when_nobody_waits_any_more(prompts: Path) -> None:
+    run = prompts.parent / "answers.db"
+    words = ("run", str(prompts), "--provider", "sim", "--prompt", "{{text}}", "--db", str(run), "--detach", "--json")
+    waiting = asyncio.ensure_future(call(words))
+    while not _talks:
+        await asyncio.sleep(0)
+    (talk,) = _talks
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await talk
+    try:
+        with RunReader(run) as reader:
+            assert reader.meta().state in ("running", "done")
+    finally:
+        kill_engine(run)
 
 
 def test_completion_knows_folders_and_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +183,8 @@ def test_the_command_line_shown_is_the_one_that_runs() -> None:
     assert shlex.split(plan.command()) == ["batchdeck", *plan.arguments()]
     assert plan.arguments()[-2:] == ["--limit", "5"]
     assert Plan(file="f", prompt="@template.txt").arguments()[-2:] == ["--prompt-file", "template.txt"]
+    assert Plan(file="-x.jsonl").arguments()[1] == "./-x.jsonl", "no option"
+    assert "Standard input" in Plan(file="-").missing
 
 
 def test_every_provider_offered_is_known() -> None:

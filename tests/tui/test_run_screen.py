@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlite_utils import Database
 from textual.widgets._footer import FooterKey
@@ -11,12 +12,16 @@ from textual.widgets._footer import FooterKey
 from batchdeck.model import Reply, Snapshot
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.bridge import FASTEST, SLOWEST, RunBridge
+from batchdeck_tui.commandline import _talks
+from batchdeck_tui.listing import last_holder
+from batchdeck_tui.messages import MetaReady, SnapshotReady
 from batchdeck_tui.screens.confirm import ConfirmScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
+from batchdeck_tui.screens.searchbox import SearchBox
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.detail import DetailPane
-from tests.tui.console import console, footer, kill_engine, launched, page, read, state, until
+from tests.tui.console import console, footer, kill_engine, launched, page, read, state, until, write
 from tests.tui.runfile import HOSTILE, make_run, make_samples
 
 PROMPTS = [f"Review number {n}: is it kind?" for n in range(60)]
@@ -79,7 +84,19 @@ async def test_concurrency_never_goes_below_one(tmp_path: Path) -> None:
         await pilot.press("left_square_bracket")
         await until(pilot, lambda: snapshot(screen).concurrency == 1)
         await pilot.press("minus")
-        await until(pilot, lambda: "the least there is" in page(pilot.app))
+        await until(pilot, lambda: "concurrency is 1" in page(pilot.app))
+
+
+async def test_a_turn_of_the_cap_is_from_what_the_engine_has_not_from_what_was_shown_last(tmp_path: Path) -> None:
+    async with launched(tmp_path, PROMPTS, "--concurrency", "20", hold=True) as (run, sim), console(run) as (p, screen):
+        await until(p, lambda: screen.is_live and snapshot(screen).concurrency == 20)
+        old = msgspec.structs.replace(snapshot(screen), concurrency=4)
+        screen.on_snapshot_ready(SnapshotReady(old))  # one that was taken before somebody else turned it up
+        await p.press("left_square_bracket")
+        await until(p, lambda: "20 → 10" in page(p.app))
+        assert len(sim.holds) == 20
+        write(p, *["left_square_bracket"] * 3, *["plus"] * 2)
+        await until(p, lambda: snapshot(screen).concurrency == 3, "never below one, and two more from there")
 
 
 async def test_space_pauses_and_goes_on_by_key_and_by_mouse(tmp_path: Path) -> None:
@@ -114,17 +131,62 @@ async def test_cancel_asks_first_and_the_run_can_go_on_later(tmp_path: Path) -> 
         await until(pilot, lambda: state(screen) == "running" and len(sim.holds) == 10)
 
 
+async def test_the_question_goes_when_the_run_ends_before_it_is_answered(tmp_path: Path) -> None:
+    async with launched(tmp_path, PROMPTS[:10], hold=True) as (run, sim), console(run) as (pilot, screen):
+        await until(pilot, lambda: len(sim.holds) == 10 and screen.is_live)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+        sim.holds.release(None)
+        await until(pilot, lambda: pilot.app.screen is screen)
+        assert state(screen) == "done"
+        await until(pilot, lambda: "nothing was cancelled" in page(pilot.app))
+
+
+async def test_the_first_look_at_a_living_run_offers_its_knobs_and_no_resume(tmp_path: Path) -> None:
+    async with launched(tmp_path, PROMPTS, hold=True) as (run, _), console(run) as (pilot, screen):
+        await until(pilot, lambda: screen.is_live)
+        with RunReader(run) as reader:
+            screen.on_meta_ready(MetaReady(reader.meta(), ""))  # what its file says, before the engine is heard
+        assert screen.check_action("concurrency", (1,))
+        assert screen.check_action("drain", ())
+        assert not screen.check_action("resume", ())
+
+
+async def test_an_engine_is_started_once_however_often_it_is_asked_for(ended: Path) -> None:
+    async with console(ended) as (pilot, _):
+        await until(pilot, lambda: "resume" in footer(pilot.app))
+        write(pilot, "R", "R", "r", "R")
+        await until(pilot, lambda: "OPENAI_API_KEY" in page(pilot.app), "why it cannot start, from the only start")
+        assert not _talks
+
+
+async def test_bad_lines_are_said_to_have_nothing_to_try_again(ended: Path) -> None:
+    db = Database(str(ended))
+    db.execute("INSERT INTO counters VALUES ('bad_lines', 2)")
+    db.conn.commit()
+    db.close()
+    async with console(ended) as (pilot, _):
+        await until(pilot, lambda: "retry" in footer(pilot.app))
+        await pilot.press("r")
+        await until(pilot, lambda: "bad line of the input" in page(pilot.app))
+
+
 async def test_a_killed_engine_leaves_an_interrupted_run_and_resume_goes_on(tmp_path: Path) -> None:
     async with launched(tmp_path, PROMPTS, hold=True) as (run, sim), console(run) as (pilot, screen):
         await until(pilot, lambda: len(sim.holds) == 10 and screen.is_live)
         sim.holds.release(5)
         await until(pilot, lambda: snapshot(screen).counts.done == 5)
         kill_engine(run)
+        pid = last_holder(run)
         await until(pilot, lambda: not screen.is_live and state(screen) == "interrupted")
+        said = lambda: " ".join(str(screen.query_one("#log").render()).split())  # noqa: E731
+        await until(pilot, lambda: f"the engine (process {pid}) ended without a word; R goes on" in said())
         await pilot.press("plus")  # nobody is there to turn it: no error, no traceback
         await until(pilot, lambda: "resume" in footer(pilot.app))
         await pilot.press("R")
-        await until(pilot, lambda: screen.is_live and state(screen) == "running")
+        await until(
+            pilot, lambda: screen.is_live and state(screen) == "running" and not screen.query_one("#log").display
+        )
         await until(pilot, lambda: len(sim.holds) >= 10)
         sim.holds.release(None)
         await until(pilot, lambda: snapshot(screen).counts.done >= 10)
@@ -161,6 +223,37 @@ async def test_search_lists_only_the_rows_that_match_and_escape_shows_all(ended:
         await until(pilot, lambda: len(screen.table.visible_indices()) > 10)
 
 
+@pytest.mark.parametrize("size", [(80, 24), (160, 40)])
+async def test_words_typed_at_once_with_the_search_key_turn_no_knob(tmp_path: Path, size: tuple[int, int]) -> None:
+    """In one write: each letter of the word is a command of this screen."""
+    async with launched(tmp_path, PROMPTS, hold=True) as (run, sim), console(run, size) as (pilot, screen):
+        await until(pilot, lambda: len(sim.holds) == 10 and screen.is_live)
+        write(pilot, "slash", *"needlexRrq")
+        search = screen.query_one("#search", SearchBox)
+        await until(pilot, lambda: search.value == "needlexRrq" and search.has_focus)
+        assert pilot.app.screen is screen
+        assert state(screen) == "running"
+        await until(pilot, lambda: footer(pilot.app) == {"find", "close"}, "only what works while one types")
+        screen.door.say(Reply(ok=False, message="a word in between"))
+        await until(pilot, lambda: "a word in between" in page(pilot.app))
+        assert "needlexRrq" in page(pilot.app), "no toast lies on it"
+        write(pilot, "escape", "slash", *"Review", "enter")
+        await until(pilot, lambda: "“Review”  60 rows" in page(pilot.app))
+        assert screen._opened is None
+        await until(pilot, lambda: "drain" in footer(pilot.app) and len(sim.holds) == 10)
+
+
+async def test_while_the_search_is_open_no_command_is_carried_out_wherever_the_focus_is(ended: Path) -> None:
+    async with console(ended) as (pilot, screen):
+        await pilot.press("slash", *"peli")
+        screen.set_focus(screen.table)
+        await pilot.press("f", "x", "R", "q")
+        assert not screen._filter
+        assert pilot.app.is_running
+        await pilot.press("slash", *"can", "enter")
+        await until(pilot, lambda: "“pelican”  1 row" in page(pilot.app))
+
+
 async def test_filter_turns_through_the_states_and_follows_them(tmp_path: Path) -> None:
     async with launched(tmp_path, PROMPTS[:30], hold=True) as (run, sim), console(run) as (pilot, screen):
         await until(pilot, lambda: len(sim.holds) == 10 and screen.is_live)
@@ -169,11 +262,15 @@ async def test_filter_turns_through_the_states_and_follows_them(tmp_path: Path) 
         sim.holds.release(3)
         await until(pilot, lambda: len(screen.table.visible_indices()) == 10 and 12 in screen.table.visible_indices())
         await pilot.press("f")
-        await until(pilot, lambda: len(screen.table.visible_indices()) == 27, "queued")
+        await until(
+            pilot, lambda: screen.table.visible_indices() == list(range(13, 30)), "queued, none of it in flight"
+        )
+        sim.holds.release(4)
+        await until(pilot, lambda: screen.table.visible_indices() == list(range(17, 30)), "four less")
         await pilot.press("f")
-        await until(pilot, lambda: len(screen.table.visible_indices()) == 3, "done")
+        await until(pilot, lambda: len(screen.table.visible_indices()) == 7, "done")
         sim.holds.release(2)
-        await until(pilot, lambda: len(screen.table.visible_indices()) == 5, "rows that settled under the filter")
+        await until(pilot, lambda: len(screen.table.visible_indices()) == 9, "rows that settled under the filter")
         await pilot.press("f")
         await until(pilot, lambda: "no row matches" in read(screen.table), "failed")
         await pilot.press("F", "escape")
@@ -227,11 +324,11 @@ async def test_retrying_an_ended_run_shows_why_it_cannot_be(ended: Path) -> None
 
 async def test_charts_can_make_room_for_the_table(ended: Path) -> None:
     async with console(ended) as (pilot, screen):
-        before = screen.table.size.width
+        before = screen.table.size.area
         await pilot.press("c")
-        await until(pilot, lambda: screen.table.size.width > before)
+        await until(pilot, lambda: screen.table.size.area > before)
         await pilot.press("c")
-        await until(pilot, lambda: screen.table.size.width == before)
+        await until(pilot, lambda: screen.table.size.area == before)
 
 
 async def test_a_slow_terminal_gets_fewer_snapshots(ended: Path) -> None:

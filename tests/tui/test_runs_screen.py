@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from batchdeck import lock
 from batchdeck_tui.app import BatchdeckApp
+from batchdeck_tui.commandline import _talks
 from batchdeck_tui.listing import Listing
 from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
-from tests.tui.console import footer, kill_engine, launched, page, until
+from tests.tui.console import footer, kill_engine, launched, page, until, write
 from tests.tui.runfile import make_run
 
 
@@ -93,6 +95,56 @@ async def test_the_list_filters_as_one_types(runs: Path) -> None:
         await until(pilot, lambda: line(pilot, "summaries") and not line(pilot, "tickets"))
         await pilot.press("enter", "escape")
         await until(pilot, lambda: line(pilot, "tickets"))
+
+
+async def test_words_typed_at_once_with_the_search_key_are_typed_and_carry_nothing_out(runs: Path) -> None:
+    async with console() as (pilot, screen):
+        await until(pilot, lambda: line(pilot, "notes"))
+        write(pilot, "slash", *"numbers", "escape", "slash", *"quiRn")
+        search = screen.query_one("#search", Input)
+        await until(pilot, lambda: search.value == "quiRn")
+        assert pilot.app.screen is screen
+        assert pilot.app.is_running
+        assert footer(pilot.app) >= {"find", "close"}
+        assert not footer(pilot.app) & {"open", "new run", "filter", "quit", "help", "resume"}
+
+
+async def test_one_run_is_started_once_however_often_it_is_asked_for(runs: Path) -> None:
+    async with console() as (pilot, _):
+        await until(pilot, lambda: line(pilot, "summaries"))
+        await pilot.press("down")
+        await until(pilot, lambda: "resume" in footer(pilot.app))
+        seen = len(_talks)
+        write(pilot, "R", "R", "R")
+        await until(pilot, lambda: "Starting the engine" in page(pilot.app))
+        await until(pilot, lambda: len(_talks) > seen)
+        assert len(_talks) == seen + 1
+        await until(pilot, lambda: not _talks)
+        kill_engine(runs / "summaries.db")
+
+
+async def test_runs_change_places_and_come_and_go_with_their_rows_kept_and_the_cursor_on_its_run(runs: Path) -> None:
+    async with console() as (pilot, screen):
+        await until(pilot, lambda: line(pilot, "notes"))
+        table = screen.table
+        names = lambda: [str(table.get_row_at(row)[0]).strip() for row in range(table.row_count)]  # noqa: E731
+        assert names() == ["tickets", "summaries", "notes"]
+        await pilot.press("down")
+        kept = {key.value: id(row) for key, row in table.rows.items()}
+        make_run(runs / "newest.db", 3, ending="done")
+        os.utime(runs / "notes.db", (1_795_000_100, 1_795_000_100))
+        os.utime(runs / "newest.db", (1_795_000_200, 1_795_000_200))
+        (runs / "tickets.db").unlink()
+        await until(pilot, lambda: names() == ["newest", "notes", "summaries"])
+        assert table.path == str(runs / "summaries.db")
+        assert table.cursor_row == 2
+        now = {key.value: id(row) for key, row in table.rows.items()}
+        assert {name for name in now if now[name] == kept.get(name)} == {
+            str(runs / "notes.db"),
+            str(runs / "summaries.db"),
+        }
+        assert "3/3" in line(pilot, "newest")
+        assert "unreadable" in line(pilot, "notes")
 
 
 async def test_a_living_run_is_seen_to_live_and_to_die_and_is_brought_back(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ So the console loads no engine, and does exactly what the person could have type
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 import msgspec
 
 from batchdeck.errors import BatchdeckError
+
+_ERRNO = re.compile(r"\[Errno \d+\] ")
+_talks: set[asyncio.Future[tuple[bytes, bytes]]] = set()
+"""Processes that are heard to their end: the event loop itself would forget them."""
 
 
 class CommandFailed(BatchdeckError):
@@ -22,7 +27,8 @@ class CommandFailed(BatchdeckError):
 async def call(arguments: Sequence[str]) -> dict[str, Any]:
     """The JSON object that ``python -m batchdeck ARGUMENTS`` prints; raises ``CommandFailed`` with its error line.
 
-    Cancelling the caller ends the process.
+    Cancelling the caller ends the process, unless it starts an engine (``--detach``): that is left to finish, as one
+    killed on its way may have started the engine or not.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -33,10 +39,13 @@ async def call(arguments: Sequence[str]) -> dict[str, Any]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    talk = asyncio.ensure_future(process.communicate())
+    _talks.add(talk)
+    talk.add_done_callback(_talks.discard)
     try:
-        output, errors = await process.communicate()
+        output, errors = await (asyncio.shield(talk) if "--detach" in arguments else talk)
     except asyncio.CancelledError:
-        if process.returncode is None:
+        if process.returncode is None and "--detach" not in arguments:
             process.kill()
             await process.wait()
         raise
@@ -62,4 +71,5 @@ def _object(output: bytes) -> dict[str, Any] | None:
 
 def _last_line(errors: bytes) -> str:
     lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("Error: ") if lines else ""
+    said = lines[-1].removeprefix("Error: ").removeprefix("batchdeck: ") if lines else ""
+    return _ERRNO.sub("", said)

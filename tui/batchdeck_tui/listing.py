@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from batchdeck import lock
-from batchdeck.config import known_runs
+from batchdeck.config import known_runs, lock_path
 from batchdeck.errors import StoreError
-from batchdeck.model import RunMeta
+from batchdeck.model import LockInfo, RunMeta
 from batchdeck.store.reader import RunReader
 
 Stamp = tuple[int, ...]
@@ -54,6 +56,14 @@ class Listing:
                 return stamp, RunLine(path, reader.meta())
         except StoreError as error:
             return stamp, RunLine(path, None, str(error))
+
+
+def last_holder(run: Path) -> int | None:
+    """The process that held the run's lock last, as far as it left word: one that was killed did not wipe it out."""
+    try:
+        return msgspec.json.decode(lock_path(run).read_bytes(), type=LockInfo).pid or None
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _lives(line: RunLine) -> bool:

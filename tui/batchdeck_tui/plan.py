@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from os.path import expanduser
 from typing import Any
 
 import msgspec
@@ -31,6 +32,10 @@ PROVIDERS = (
 )
 
 
+MODELS = {"sim": "sim"}
+"""The model of a provider that has but one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The fields of the form, as typed. ``prompt`` that begins with ``@`` names a file with the template."""
@@ -49,6 +54,10 @@ class Plan:
         """What must still be filled in, as a sentence; empty when nothing must."""
         if not self.file:
             return "Name a file of prompts: .jsonl, .csv, or .txt with a prompt a line"
+        if self.file == "-":
+            return "Standard input is the keyboard here: name a file of prompts"
+        if self.prompt == "@":
+            return "Name the file with the template behind the @"
         if self.provider == CUSTOM and not self.base_url:
             return "Give the base URL, with its /v1"
         return ""
@@ -56,9 +65,12 @@ class Plan:
     def arguments(self) -> list[str]:
         """``batchdeck``'s arguments that launch this run."""
         where = ["--base-url", self.base_url] if self.provider == CUSTOM else ["--provider", self.provider]
-        words = ["run", self.file, *where, *(["--model", self.model] if self.model else [])]
+        # A name that begins with a dash would be taken for an option.
+        file = f"./{self.file}" if self.file.startswith("-") else self.file
+        words = ["run", file, *where, *(["--model", self.model] if self.model else [])]
         if self.prompt:
-            words += ["--prompt-file", self.prompt[1:]] if self.prompt.startswith("@") else ["--prompt", self.prompt]
+            template = self.prompt.removeprefix("@")
+            words += ["--prompt", template] if template == self.prompt else ["--prompt-file", expanduser(template)]
         for option, value in (("--system", self.system), ("--concurrency", self.concurrency), ("--limit", self.limit)):
             if value:
                 words += [option, value]

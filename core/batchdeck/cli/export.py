@@ -85,7 +85,7 @@ def _check_target(target: Path, run: Path) -> None:
 
     real = os.path.realpath(target)
     file = os.path.realpath(run)
-    own = [file, lock_path(run), log_path(run), f"{file}-wal", f"{file}-shm"]
+    own: list[str | Path] = [file, lock_path(run), log_path(run), f"{file}-wal", f"{file}-shm"]
     if real in [os.path.realpath(file) for file in own]:
         raise UsageError(f"{target} belongs to the run itself; write to another file")
 

@@ -33,9 +33,11 @@ class Progress:
         self._in_place = sys.stderr.isatty()
         self._said_at = float("-inf")
         self._state = ""
+        self.has_whole_input = False
         self._seq: int | None = None
 
     async def tick(self, snapshot: Snapshot, store: Store) -> None:
+        self.has_whole_input = snapshot.ingest_complete
         if self._follow:
             await self._rows(store)
         if self._quiet:
@@ -89,6 +91,11 @@ def run_foreground(launch: Launch, *, as_json: bool, quiet: bool, follow: bool) 
         print(msgspec.json.encode(summary).decode(), flush=True)
     elif not quiet:
         _say(summary)
+        if summary.state in ("drained", "cancelled", "stopped", "failed"):
+            config = launch.config
+            # An input that came through a pipe and was not read to its end cannot be read on by another process.
+            if config is None or config.input != "-" or progress.has_whole_input:
+                print(f"go on with: batchdeck resume {inert(launch.path)}", file=sys.stderr)
     return exit_code(summary)
 
 
@@ -108,5 +115,3 @@ def _say(summary: Summary) -> None:
             f" e.g. item {error.example_idx}: {inert(error.example)[:200]}",
             file=say,
         )
-    if summary.state in ("drained", "cancelled", "stopped", "failed"):
-        print(f"go on with: batchdeck resume {summary.path}", file=say)

@@ -64,6 +64,11 @@ def _shown(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def is_reference(value: str) -> bool:
+    """Whether a header's value names variables and holds nothing that could be a secret by itself."""
+    return _REFERENCES.fullmatch(value) is not None
+
+
 def split_headers(given: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """``--header`` options as (what the run file keeps, what must not be kept).
 
@@ -77,7 +82,7 @@ def split_headers(given: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str
         name, value = name.strip(), value.strip()
         if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not value or not value.isprintable():
             raise UsageError("--header takes 'Name: value'")
-        if name.lower() in SAFE_HEADERS or _REFERENCES.fullmatch(value):
+        if name.lower() in SAFE_HEADERS or is_reference(value):
             kept[name] = value
             secrets.pop(name, None)
         else:

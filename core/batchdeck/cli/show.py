@@ -99,10 +99,12 @@ def without_secrets(meta: RunMeta) -> dict[str, Any]:
 def _masked(value: Any) -> Any:
     import re
 
+    from batchdeck.cli.options import is_reference
+
     if isinstance(value, dict):
         secret = re.compile(r"authori[sz]ation|api[-_]?key|secret|passw|cookie|(auth|access|^x-.*)[-_]?token", re.I)
         return {
-            key: "…" if isinstance(item, str) and secret.search(key) and "${" not in item else _masked(item)
+            key: "…" if isinstance(item, str) and secret.search(key) and not is_reference(item) else _masked(item)
             for key, item in value.items()
         }
     if isinstance(value, list):

@@ -29,7 +29,10 @@ class ChatDecoder:
     """A ``providers.base.Decoder``. Whether the body is JSON or events is seen from its first byte."""
 
     def __init__(self, *, redact: Redaction = NOTHING, total_holds_reasoning: bool = False) -> None:
-        """redact: what must stand neither in an error nor in the text that ``feed`` returns. total_holds_reasoning: see ``presets.Preset``."""
+        """redact: what must stand neither in an error nor in the text that ``feed`` returns.
+
+        total_holds_reasoning: see ``presets.Preset``.
+        """
         self.tokens = 0
         self._redact = redact
         self._live = LiveText(redact)
@@ -174,7 +177,9 @@ class ChatDecoder:
                 raise self._garbage(body) from error
             chunk = loose
         self._take(chunk, body)
-        if not chunk.choices:
+        if not any(
+            choice.delta or choice.message or choice.text or choice.finish_reason for choice in chunk.choices or ()
+        ):
             raise DecodeError("garbage", f"the answer holds no choices: {self._quote(body)}")
 
     def _take(self, chunk: Chunk, payload: bytes) -> str:

@@ -72,10 +72,9 @@ def fill_headers(
     """
     headers: dict[str, str] = {}
     hidden: list[str] = []
-    again = {name.lower(): value for name, value in secrets.items()}
-    for name, kept in config.headers.items():
-        again.setdefault(name.lower(), kept)
-    for name, value in again.items():
+    given = {name.lower(): value for name, value in secrets.items()}
+    known = {name: given.pop(name.lower(), value) for name, value in config.headers.items()}
+    for name, value in {**known, **given}.items():
         if not value:
             raise UsageError(
                 f"this run needs the header {name}, whose value is not kept: give --header '{name}: …' again"

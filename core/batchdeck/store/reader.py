@@ -5,7 +5,6 @@ Imports in milliseconds, since the console starts with it: no sqlite-utils here.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import zlib
 from array import array
@@ -54,6 +53,11 @@ def _make(kind: type[T], row: Sequence[Any]) -> T:
     return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
 
 
+def _is_about_files(error: sqlite3.Error) -> bool:
+    """Whether SQLite could not open a file, or could not make one that it needs beside it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
 class RunReader:
     """One run file, read only. Usable from one thread at a time, any thread.
 
@@ -70,7 +74,7 @@ class RunReader:
         try:
             application_id = self._open(immutable=still and self._is_still())
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: not a readable run file ({error}{self._hint()})") from error
+            raise StoreError(f"{self.path}: not a readable run file ({error}{self._hint(error)})") from error
         if application_id != APPLICATION_ID:
             self.close()
             raise StoreError(f"{self.path}: this file is not a batchdeck run")
@@ -86,13 +90,13 @@ class RunReader:
             return int(self._db.execute("PRAGMA application_id").fetchone()[0])
         except sqlite3.Error as error:
             self._db.close()
-            if immutable or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not self._is_still():
+            if immutable or not _is_about_files(error) or not self._is_still():
                 raise
         return self._open(immutable=True)
 
-    def _hint(self) -> str:
+    def _hint(self, error: sqlite3.Error) -> str:
         wal = Path(f"{self.path.resolve()}-wal")
-        if os.access(wal.parent, os.W_OK) or not wal.exists():
+        if not _is_about_files(error) or not wal.exists():
             return ""
         return f"; a part of it stands in {wal.name}, which can only be read in a folder that can be written"
 

@@ -248,11 +248,6 @@ class RunFile:
         ).fetchone()
         return SourceState(offset=row[0], line=row[1], index=row[2], fingerprint=row[3]), bool(row[4])
 
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the first good input row."""
-        row = self.conn.execute("SELECT data FROM inputs WHERE error IS NULL ORDER BY idx LIMIT 1").fetchone()
-        return tuple(msgspec.json.decode(row[0], type=dict[str, Any])) if row else ()
-
     def samples(self) -> int:
         return self._number("SELECT count(*) FROM samples")
 

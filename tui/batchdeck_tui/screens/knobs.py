@@ -55,7 +55,7 @@ class KnobsScreen(SearchScreen):
             return True
         if now is None:
             return False
-        # The file says it before the engine itself is heard; what it says of a run whose engine is gone is another state.
+        # The file says it before the engine itself is heard, and has another word for a run without an engine.
         working = now.state in WORKING
         if action == "resume":
             return not working and now.state != "done"

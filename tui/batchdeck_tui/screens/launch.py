@@ -21,7 +21,7 @@ from batchdeck.inert import inert
 from batchdeck.model import Reply
 from batchdeck_tui.commandline import call
 from batchdeck_tui.commands import Scope, bindings
-from batchdeck_tui.plan import CUSTOM, PROVIDERS, Plan, describe
+from batchdeck_tui.plan import CUSTOM, MODELS, PROVIDERS, Plan, describe
 from batchdeck_tui.theme import MUTED
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ FIELDS = (
     ("prompt", "prompt", "Translate: {{text}}   (or @file with the template)"),
     ("system", "system", "system prompt, optional"),
 )
+
+
+NUMBERS = (("concurrency", "10", "10"), ("limit", "", "all items"))
 
 
 class PathSuggester(Suggester):
@@ -57,6 +60,7 @@ class LaunchScreen(Screen[Path | None]):
     def __init__(self) -> None:
         super().__init__()
         self._starting = False
+        self._provider = "sim"
 
     def compose(self) -> ComposeResult:
         yield Static("New run", id="title", markup=False)
@@ -78,9 +82,10 @@ class LaunchScreen(Screen[Path | None]):
                 yield from self._row(
                     "base URL", Input(id="base_url", placeholder="http://127.0.0.1:8000/v1", compact=True)
                 )
-                yield from self._row("model", Input("sim", id="model", compact=True))
-                yield from self._row("concurrency", Input("10", id="concurrency", type="integer", compact=True))
-                yield from self._row("limit", Input(id="limit", placeholder="all items", type="integer", compact=True))
+                yield from self._row("model", Input(MODELS["sim"], id="model", compact=True))
+                for name, value, hint in NUMBERS:
+                    number = Input(value, id=name, placeholder=hint, type="integer", valid_empty=True, compact=True)
+                    yield from self._row(name, number)
                 yield Static(id="problem", markup=False)
                 yield Button("Start  ^s", id="start", variant="primary", compact=True)
             with VerticalScroll(id="plan", can_focus=False):
@@ -107,6 +112,14 @@ class LaunchScreen(Screen[Path | None]):
         texts["file"] = os.path.expanduser(texts["file"])
         provider = self.query_one("#provider", Select).value
         return Plan(provider=str(provider), **texts)
+
+    @on(Select.Changed, "#provider")
+    def _provider_chosen(self) -> None:
+        """The one model of the provider before is none of this one's; what a person typed stays."""
+        before, self._provider = self._provider, self.plan.provider
+        model = self.query_one("#model", Input)
+        if model.value.strip() == MODELS.get(before, ""):
+            model.value = MODELS.get(self._provider, "")
 
     @on(Input.Changed)
     @on(Select.Changed)
@@ -147,11 +160,11 @@ class LaunchScreen(Screen[Path | None]):
         if plan.missing:
             self._tell(plan.missing, "$error")
         elif not self._starting:
+            self._starting = True
             self._start(plan)
 
     @work(group="start")
     async def _start(self, plan: Plan) -> None:
-        self._starting = True
         self.workers.cancel_group(self, "try")
         self._tell("starting …", MUTED)
         try:
@@ -172,7 +185,10 @@ class LaunchScreen(Screen[Path | None]):
         self.app.action_focus_next()
 
     def action_back(self) -> None:
-        self.dismiss(None)
+        if self._starting:
+            self.door.say(Reply(ok=True, message="It is being launched already; it opens as soon as it runs"))
+        else:
+            self.dismiss(None)
 
 
 def _complete(value: str) -> str | None:

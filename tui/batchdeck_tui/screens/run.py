@@ -21,6 +21,7 @@ from batchdeck.inert import inert, inert_lines
 from batchdeck.model import Reply, RunMeta, Snapshot
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.commands import Scope, bindings
+from batchdeck_tui.listing import last_holder
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.screens.knobs import DEPENDENT, WORKING, KnobsScreen
 from batchdeck_tui.screens.rowfilter import Flights, RowFilter
@@ -64,7 +65,7 @@ class RunScreen(KnobsScreen):
     RESTS = AUTO_FOCUS = "#table"
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, RunBridge(path, self.post_message))
+        super().__init__(path, RunBridge(path, self.post_message, lambda: self.door.is_behind))
         self._source: RowSource | None = None
         self._filter = RowFilter()
         self._found: array[int] | None = None
@@ -140,17 +141,18 @@ class RunScreen(KnobsScreen):
 
     def on_live_ready(self, message: LiveReady) -> None:
         self.table.set_live(dict(message.rows))
+        if message.opened is not None:
+            self._opened_settled = False  # a failed one that is tried again
         if self._opened is not None and (message.opened is None or message.opened.idx == self._opened):
             self.query_one(DetailPane).stream(message.opened)
         if message.census is not None:
             self._stale |= self._flights.census(message.census)
         if message.census is not None and self._filter.needs_census:
             self._list_as_flown()
-        elif message.census and self._following and not self._filter:
-            newest = message.census[-1]
-            if newest != self.table.cursor_idx:
-                self._led.add(newest)
-                self.table.move_to(newest)
+        elif message.top is not None and self._following and not self._filter:
+            led = self.table.follow(message.top)
+            if led is not None:
+                self._led.add(led)
 
     def on_unreadable(self, message: Unreadable) -> None:
         self.door.say(Reply(ok=False, message=inert(message.error)))
@@ -158,6 +160,7 @@ class RunScreen(KnobsScreen):
     def _show(self, now: Snapshot | RunMeta, log: str = "") -> None:
         self._now = now
         self.query_one(RunHeader).show(now)
+        self.query_one(Charts).ended = now.state not in WORKING
         self.query_one(ErrorList).show(now.errors)
         self.set_class(bool(now.errors), "-errors")
         words = "\n".join(part for part in (self._obituary(now), log) if part)
@@ -180,7 +183,8 @@ class RunScreen(KnobsScreen):
 
     def _look(self) -> None:
         census = self._filter.needs_census or (self._following and not self._filter)
-        self.bridge.look(self.table.visible_indices(), self._opened, census)
+        following = self._following and not self._filter
+        self.bridge.look(self.table.visible_indices(), self._opened, census, following)
 
     def _painted(self, begun: float) -> None:
         self.bridge.painted(asyncio.get_running_loop().time() - begun)
@@ -297,7 +301,7 @@ class RunScreen(KnobsScreen):
             self.door.say(Reply(ok=False, message=str(error)))
             return
         if idx == self._opened:
-            self._opened_settled = detail is not None and detail.state == "done"
+            self._opened_settled = detail is not None and detail.state in ("done", "failed")
             self.query_one(DetailPane).show(detail)
 
     def action_back(self) -> None:

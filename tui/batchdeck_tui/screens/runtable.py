@@ -61,24 +61,37 @@ class RunsTable(DataTable[Text]):
                 justify: JustifyMethod = "right" if name in RIGHT else "left"
                 self.add_column(Text(name, justify=justify), key=name, width=width)
         rows = {str(line.path): cells(line, widths, self.app.theme_variables, now) for line in lines}
-        if list(rows) != list(self._shown):
+        at = self.path
+        with self.app.batch_update():
             self._fill(rows)
-        else:
-            for key, row in rows.items():
-                for column, old, new in zip(widths, self._shown[key], row, strict=True):
-                    if old != new or old.spans != new.spans or old.style != new.style:
-                        self.update_cell(key, column, new)
+            if list(rows) != list(self._shown):
+                self._order(list(rows))
+                if at is not None and at in rows:
+                    self.move_cursor(row=list(rows).index(at), animate=False)
         self._shown = rows
 
     def _fill(self, rows: Mapping[str, tuple[Text, ...]]) -> None:
-        """All rows anew, and the cursor on the run it was on."""
-        at = self.path
-        with self.app.batch_update():
+        """These rows, in any order. Rows that stay are kept: to build one costs more than to paint it."""
+        gone = self._shown.keys() - rows.keys()
+        if 2 * len(gone) > len(self._shown):
+            self._shown = {}
             self.clear()
-            for key, row in rows.items():
+            gone = set()
+        for key in gone:
+            self.remove_row(key)
+        for key, row in rows.items():
+            shown = self._shown.get(key)
+            if shown is None:
                 self.add_row(*row, key=key)
-            if at is not None and at in rows:
-                self.move_cursor(row=list(rows).index(at), animate=False)
+                continue
+            for column, old, new in zip(self._widths, shown, row, strict=True):
+                if old != new or old.spans != new.spans or old.style != new.style:
+                    self.update_cell(key, column, new)
+
+    def _order(self, keys: Sequence[str]) -> None:
+        # The table sorts by what stands in its cells: the cell itself says whose it is.
+        places = {id(self.get_cell(key, "run")): place for place, key in enumerate(keys)}
+        self.sort("run", key=lambda cell: places[id(cell)])
 
 
 def layout(width: int, longest: int) -> dict[str, int]:

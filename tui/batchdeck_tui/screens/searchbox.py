@@ -20,7 +20,7 @@ class SearchBox(Input):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "find", key_display="⏎"),
-        Binding("escape", "screen.back", "close", key_display="esc"),
+        Binding("escape", "screen.back", "close", key_display="esc", priority=True),
     ]
 
     def _on_hide(self, event: events.Hide) -> None:
@@ -32,7 +32,7 @@ class SearchBox(Input):
 class SearchScreen(Screen[None]):
     """A screen with a ``SearchBox#search``, and a ``RESTS`` that has the focus when it is closed.
 
-    The search key is a priority binding, carried out before the next key is handed to a widget; the focus changes in
+    The search key (and escape) is a priority binding, carried out before the next key is handed to a widget; the focus changes in
     the same turn. So keys that come with it in one write are typed, and never taken for commands.
     """
 

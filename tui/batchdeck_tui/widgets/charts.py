@@ -14,7 +14,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from batchdeck.model import Event, Sample
-from batchdeck_tui.format import count, short
+from batchdeck_tui.format import count, rate, short
 from batchdeck_tui.widgets.cells import strip
 from batchdeck_tui.widgets.history import History, Point
 from batchdeck_tui.widgets.plot import Curve, Run, draw
@@ -25,12 +25,14 @@ _EMPTY = "waiting for the first sample"
 
 @dataclass(frozen=True)
 class _Kind:
-    """What one chart shows. ``figures``: the value in its title, from the widest wording to the shortest."""
+    """What one chart shows. ``figures``: the value in its title, from the widest wording to the shortest; ``summary``:
+    the same for a run that has ended."""
 
     name: str
     titles: tuple[str, str]
     inks: tuple[str, ...]
     figures: Callable[[Sample, History], tuple[str, ...]]
+    summary: Callable[[Sample, History], tuple[str, ...]]
     stems: bool = False
 
 
@@ -40,9 +42,20 @@ def _throughput(sample: Sample, _: History) -> tuple[str, ...]:
     return f"{items} items/s · {tokens} tok/s", f"{items}/s · {tokens} tok/s", f"{items}/s"
 
 
+def _average(_: Sample, history: History) -> tuple[str, ...]:
+    seconds = history.seconds or 1.0
+    items, tokens = rate(history.settled / seconds), short(history.tokens / seconds)
+    return f"{items} · {tokens} tok/s on average", f"{items} on average", f"ø {items}", items
+
+
 def _in_flight(sample: Sample, _: History) -> tuple[str, ...]:
     flying = short(round(sample.in_flight))
     return f"{flying} of {sample.concurrency}", f"{flying}/{short(sample.concurrency)}"
+
+
+def _most_in_flight(_: Sample, history: History) -> tuple[str, ...]:
+    most = short(history.most["in_flight"])
+    return f"{most} at most", f"max {most}"
 
 
 def _queue(sample: Sample, _: History) -> tuple[str, ...]:
@@ -50,16 +63,26 @@ def _queue(sample: Sample, _: History) -> tuple[str, ...]:
     return f"{plain} · {count(sample.backoff)} in backoff", plain, short(sample.queued)
 
 
+def _deepest_queue(sample: Sample, history: History) -> tuple[str, ...]:
+    most = count(history.most["queue"])
+    return f"{most} at most · {count(sample.queued)} left", f"{most} at most", f"max {short(history.most['queue'])}"
+
+
 def _hits(sample: Sample, history: History) -> tuple[str, ...]:
     hits = count(history.hits)
     return f"{hits} in all · {sample.rate_limit_hits} now", f"{hits} in all", hits, short(history.hits)
 
 
+def _all_hits(_: Sample, history: History) -> tuple[str, ...]:
+    hits = count(history.hits)
+    return f"{hits} in all", hits, short(history.hits)
+
+
 _KINDS = (
-    _Kind("throughput", ("throughput", "items"), ("throughput",), _throughput),
-    _Kind("in_flight", ("in flight", "flight"), ("in_flight", "cap"), _in_flight),
-    _Kind("queue", ("queue depth", "queue"), ("queue",), _queue),
-    _Kind("hits", ("rate-limit hits", "429s"), ("hits",), _hits, stems=True),
+    _Kind("throughput", ("throughput", "items"), ("throughput",), _throughput, _average),
+    _Kind("in_flight", ("in flight", "flight"), ("in_flight", "cap"), _in_flight, _most_in_flight),
+    _Kind("queue", ("queue depth", "queue"), ("queue",), _queue, _deepest_queue),
+    _Kind("hits", ("rate-limit hits", "429s"), ("hits",), _hits, _all_hits, stems=True),
 )
 
 
@@ -99,14 +122,15 @@ class Chart(Widget):
         self._kind = kind
         self._history = history
         self._window: float | None = None
+        self._ended = False
         self._strips: list[Strip] = []
         self._drawn_for: object = None
         self.builds = 0
         """Plots built so far."""
 
-    def show(self, history: History, window: float | None) -> None:
+    def show(self, history: History, window: float | None, ended: bool) -> None:
         """There is something new to draw; window: only the last so many seconds, None for the whole run."""
-        self._history, self._window = history, window
+        self._history, self._window, self._ended = history, window, ended
         self._drawn_for = None
         self.refresh()
 
@@ -145,13 +169,14 @@ class Chart(Widget):
         stems = self._kind.stems
         curves = [
             # the cap is a line over the filled curve
-            Curve(ink, history.since(ink, first), fill=not stems and number == 0, stems=stems)
+            Curve(ink, history.since(ink, first), fill=not stems and number == 0, stems=stems, steps=ink == "cap")
             for number, ink in enumerate(self._kind.inks)
         ]
         return draw(curves, history.marks, (first, history.last.t), width, height)
 
     def _title(self, width: int, base: Style) -> Strip:
-        figures = self._kind.figures(self._history.last, self._history) if self._history.last else ("",)
+        told = self._kind.summary if self._ended else self._kind.figures
+        figures = told(self._history.last, self._history) if self._history.last else ("",)
         titles = [(title, figure) for title in self._kind.titles for figure in figures]
         fitting = [(title, figure) for title, figure in titles if cell_len(title) + cell_len(figure) + 2 <= width]
         title, figure = fitting[0] if fitting else ("", figures[-1])
@@ -177,6 +202,7 @@ class Charts(Container):
         super().__init__(name=name, id=id, classes=classes)
         self._history = History()
         self._window: float | None = None
+        self._ended = False
 
     def compose(self) -> ComposeResult:
         for kind in _KINDS:
@@ -202,6 +228,17 @@ class Charts(Container):
         self._window = seconds
         self._show()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the titles sum the run up, as nothing is going on now."""
+        return self._ended
+
+    @ended.setter
+    def ended(self, ended: bool) -> None:
+        if ended != self._ended:
+            self._ended = ended
+            self._show()
+
     def series(self, name: str) -> list[Point]:
         """(t, value) as drawn, before thinning to the columns: ``throughput`` (items/s), ``in_flight``, ``cap``,
         ``queue``, ``hits`` (a sample)."""
@@ -213,7 +250,7 @@ class Charts(Container):
 
     def on_resize(self) -> None:
         width, height = self.size
-        columns = 4 if height < 12 and width >= 64 else 1 if width < 48 and height >= 24 else 2
+        columns = 4 if height < 12 and width >= 64 else 1 if width < 72 and height >= 24 else 2
         rows = 4 // columns
         self.styles.grid_size_columns = columns
         self.styles.grid_size_rows = rows
@@ -222,4 +259,4 @@ class Charts(Container):
 
     def _show(self) -> None:
         for chart in self.query(Chart):
-            chart.show(self._history, self._window)
+            chart.show(self._history, self._window, self._ended)

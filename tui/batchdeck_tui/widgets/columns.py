@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ _PHASE_WORDS = {
 }
 _RIGHT = ("#", "tok", "ttft", "time", "tries", "cost")
 _SHORT_TITLES = {"tries": "try"}
+_WHERE = re.compile(r".*?(:\d+): (?=\S)")
+"""``FILE:LINE: `` before the reason."""
 _MEDIUM, _ROOMY, _WIDE = 88, 100, 124
 
 
@@ -103,9 +106,16 @@ def _row_values(row: Row | None) -> dict[str, Cell]:
     }
 
 
+def blame(error_type: str | None, error: str) -> str:
+    """An error for a cell with little room. That of a bad input line begins with its file, which all lines share:
+    ``prompts.jsonl:14: not JSON`` reads ``not JSON :14``."""
+    where = _WHERE.match(error) if error_type == "bad_input" else None
+    return f"{error[where.end() :]} {where[1]}" if where is not None else error
+
+
 def _answer(row: Row) -> Cell:
     if row.state == "failed":
-        kind, said = row.error_type or "failed", row.error or ""
+        kind, said = row.error_type or "failed", blame(row.error_type, row.error or "")
         return _head(f"{kind}: {said}" if said else kind), "error"
     if row.state == "queued":
         return ("to be tried again" if row.attempts else ""), "dim"

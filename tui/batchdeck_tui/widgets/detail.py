@@ -14,6 +14,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from batchdeck.model import Detail, LiveRow
+from batchdeck_tui.format import count
 from batchdeck_tui.widgets.cells import strip
 from batchdeck_tui.widgets.itemtext import (
     Line,
@@ -73,6 +74,9 @@ class DetailPane(ScrollView, can_focus=True):
         self._above: list[Line] = []
         self._below: list[Line] = []
         self._width = 0
+        self._kept: tuple[object, tuple[list[Line], list[Line]]] | None = None
+        self.layouts = 0
+        """Prompts laid out so far."""
 
     # What the run screen tells the pane
 
@@ -81,7 +85,7 @@ class DetailPane(ScrollView, can_focus=True):
         if detail == self._detail:
             return
         before = self._detail.idx if self._detail is not None else None
-        self._detail = detail
+        self._detail, self._kept = detail, None
         same = detail is not None and detail.idx == before
         if not same:
             self._unfolded = False
@@ -98,7 +102,7 @@ class DetailPane(ScrollView, can_focus=True):
             return
         began = live is not None and (self._live is None or self._live.idx != live.idx)
         if live is not None and self._detail is not None and self._detail.idx != live.idx:
-            self._detail = None  # another item's prompt must not stand above this answer
+            self._detail = self._kept = None  # another item's prompt must not stand above this answer
         stick = began or self._sticks()
         self._live = live
         self._rebuild(stick=stick)
@@ -152,24 +156,23 @@ class DetailPane(ScrollView, can_focus=True):
             return
         note, style = answer_note(detail, live)
         self._head = headline(detail, live, width) if detail is not None else ()
-        self._above = [*self._prompt(width), heading("answer", note, width, style)]
+        prompt, self._below = self._settled_lines(width)
+        self._above = [*prompt, heading("answer", note, width, style)]
         self._answer.set(self.text, width)
-        attempts = detail.attempts if detail is not None else ()
-        self._below = [(), heading("attempts", str(len(attempts)), width), *attempt_lines(attempts, width)]
-        if not attempts:
-            self._below = []
 
-    def _prompt(self, width: int) -> list[Line]:
+    def _settled_lines(self, width: int) -> tuple[list[Line], list[Line]]:
+        """What stands above the answer and below it. The same while only the answer grows."""
         detail = self._detail
         if detail is None:
-            return []
-        lines = prompt_lines(detail, width)
-        folded = max(FOLDED, self.size.height // 3)
-        if not self._unfolded and len(lines) > folded + 1:
-            more: Line = ((f"… {len(lines) - folded} more lines (p)", "label"),)
-            lines = [*lines[:folded], more]
-        note = "bad input" if detail.error is not None else ""
-        return [(), heading("prompt", note, width, "failed"), *lines, ()]
+            return [], []
+        folded = None if self._unfolded else max(FOLDED, self.size.height // 3)
+        wanted = (width, folded)
+        if self._kept is None or self._kept[0] != wanted:
+            attempts = detail.attempts
+            below = [(), heading("attempts", str(len(attempts)), width), *attempt_lines(attempts, width)]
+            self.layouts += 1
+            self._kept = wanted, (_prompt(detail, width, folded), below if attempts else [])
+        return self._kept[1]
 
     # Painting
 
@@ -225,3 +228,14 @@ class DetailPane(ScrollView, can_focus=True):
         """Show the whole prompt, or fold it again."""
         self._unfolded = not self._unfolded
         self._rebuild(stick=False)
+
+
+def _prompt(detail: Detail, width: int, folded: int | None) -> list[Line]:
+    """folded: how many lines are shown at most, None for all."""
+    lines, more = prompt_lines(detail, width, folded)
+    if more == 1:  # the line that says so takes as much room
+        lines, more = prompt_lines(detail, width, len(lines) + 1)
+    if more:
+        lines = [*lines, ((f"… {count(more)} more lines (p)", "label"),)]
+    note = "bad input" if detail.error is not None else ""
+    return [(), heading("prompt", note, width, "failed"), *lines, ()]

@@ -15,6 +15,7 @@ from textual.widget import Widget
 from batchdeck.model import ErrorClass
 from batchdeck_tui.format import short
 from batchdeck_tui.widgets.cells import fit, one_line, strip
+from batchdeck_tui.widgets.columns import blame
 
 Part = tuple[str, str]
 
@@ -88,7 +89,7 @@ class ErrorList(Widget):
             (fit(f"✗ {one_line(error.error_type)}", kind), "name"),
             (short(error.attempts).rjust(7), "text"),
             (short(error.items).rjust(8), "name" if error.items else "label"),
-            ("  " + fit(one_line(error.example[:400]), room), "label"),
+            ("  " + fit(one_line(blame(error.error_type, error.example)[:400]), room), "label"),
         ]
 
     # The cursor

@@ -73,6 +73,13 @@ class History:
     """When the first sample's interval began."""
     hits: int = 0
     """Rate-limit hits in all."""
+    settled: int = 0
+    tokens: int = 0
+    """Tokens of answers in all."""
+    seconds: float = 0.0
+    """Time that the samples cover."""
+    most: dict[str, int] = field(default_factory=lambda: {"in_flight": 0, "queue": 0})
+    """The greatest value of a series ever, of samples drawn or not."""
 
     def since(self, name: str, first: float) -> list[Point]:
         """The points of a series from ``first`` on."""
@@ -90,6 +97,13 @@ class History:
             self.last = sample
             self.hits += sample.rate_limit_hits
             settled = sample.done + sample.failed
+            self.settled += settled
+            self.tokens += sample.tokens_out
+            self.seconds += sample.dt
+            self.most = {
+                "in_flight": max(self.most["in_flight"], sample.in_flight_max),
+                "queue": max(self.most["queue"], sample.queued),
+            }
             values = {
                 "throughput": settled / sample.dt if sample.dt > 0 else 0.0,
                 "in_flight": sample.in_flight,

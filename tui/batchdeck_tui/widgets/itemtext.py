@@ -40,23 +40,30 @@ def heading(title: str, note: str, width: int, style: str = "label") -> Line:
     return ((title, "title"), (" ", "text"), (rule + (" " if note else ""), "rule"), (note, style))
 
 
-def prompt_lines(detail: Detail, width: int) -> list[Line]:
-    """The input's fields; the rendered prompt first where no field says it."""
+def prompt_lines(detail: Detail, width: int, most: int | None = None) -> tuple[list[Line], int]:
+    """The input's fields; the rendered prompt first where no field says it.
+
+    Returns the first ``most`` lines (None: all), the only ones that are filtered and wrapped, and about how many more
+    there are.
+    """
     if detail.error is not None:
-        return [((text, "failed"),) for text in wrap(one_line(detail.error), width)]
-    fields = _fields(detail.data)
-    values = {name: _plain(value) for name, value in fields.items()}
+        return [((text, "failed"),) for text in wrap(one_line(detail.error), width)], 0
+    values = {name: _plain(value) for name, value in _fields(detail.data).items()}
     lines: list[Line] = []
     start = detail.label[:60].rstrip("…")
     if start and not any(start in value.replace("\n", " ") or start in value for value in values.values()):
         lines += [((text, "text"),) for text in wrap(one_line(detail.label), width)]
-    if len(values) == 1 and not lines:
-        return _paragraphs(next(iter(values.values())), width)
+    alone = len(values) == 1 and not lines
+    longest = max((cell_len(one_line(name)) for name in values), default=0)
+    more = 0
     for name, value in values.items():
-        key = fit(one_line(name), min(24, width // 3, max(cell_len(one_line(n)) for n in values))) + "  "
-        shown = _paragraphs(value, max(8, width - cell_len(key)))
-        lines += [((key if number == 0 else " " * cell_len(key), "label"), *line) for number, line in enumerate(shown)]
-    return lines
+        key = "" if alone else fit(one_line(name), min(24, width // 3, longest)) + "  "
+        room = None if most is None else max(0, most - len(lines))
+        shown, unseen = _paragraphs(value, max(8, width - cell_len(key)), room)
+        more += unseen
+        for number, line in enumerate(shown):
+            lines.append(((key if number == 0 else " " * cell_len(key), "label"), *line) if key else line)
+    return lines, more
 
 
 def answer_text(detail: Detail) -> str:
@@ -145,6 +152,16 @@ def _plain(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _paragraphs(text: str, width: int) -> list[Line]:
-    lines = [line for paragraph in many_lines(text).split("\n") for line in wrap(paragraph, width)]
-    return [((line, "text"),) for line in lines]
+def _paragraphs(text: str, width: int, most: int | None) -> tuple[list[Line], int]:
+    # a character takes a cell at least, but for combining ones, of which a text has few
+    head = text if most is None else text[: 2 * most * width + 1]
+    lines = [line for paragraph in many_lines(head).split("\n") for line in wrap(paragraph, width)]
+    if most is None:
+        most = len(lines)
+    unseen = len(lines) - most + _at_most(text, len(head), width) if len(lines) > most or len(head) < len(text) else 0
+    return [((line, "text"),) for line in lines[:most]], unseen
+
+
+def _at_most(text: str, start: int, width: int) -> int:
+    """About how many lines the text takes from there on."""
+    return text.count("\n", start) + (len(text) - start) // width

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import plotext
 
@@ -28,16 +28,20 @@ _BRAILLE = 0x2800
 _LEFT, _RIGHT = (0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80)
 """The dots of a braille cell from top to bottom."""
 _BLANK = (" ", "axis")
+CROWDED = 4
+"""Columns from one mark to the next below which they are drawn as one: a line for each would hide the chart."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """points in order of time; ``fill`` down to zero; ``stems``: a bar at each point instead of a line."""
+    """points in order of time; ``fill`` down to zero; ``stems``: a bar at each point instead of a line; ``steps``: a
+    value holds until the next one, with no slope between them."""
 
     ink: str
     points: Sequence[Point]
     fill: bool = False
     stems: bool = False
+    steps: bool = False
 
 
 def draw(
@@ -98,6 +102,8 @@ def _lay_curve(cells: Cells, curve: Curve, span: tuple[float, float], top: float
     points: Sequence[Point] = by_column(curve.points, *span, columns)
     if curve.stems:
         points = [point for point in points if point[1] > 0]
+    if curve.steps:
+        points = stepped(points)
     if not points:
         return
     figure = plotext
@@ -126,6 +132,14 @@ def _lay_curve(cells: Cells, curve: Curve, span: tuple[float, float], top: float
                 crest[column] = False
 
 
+def stepped(points: Sequence[Point]) -> list[Point]:
+    """The points with a corner before each that has another value."""
+    kept = list(points[:1])
+    for (_, before), (t, value) in pairwise(points):
+        kept += [(t, before), (t, value)] if value != before else [(t, value)]
+    return kept
+
+
 def _fill(drawn: list[list[int]]) -> None:
     """Set every dot below the highest one of its column."""
     for column in range(min(len(line) for line in drawn)):
@@ -147,18 +161,34 @@ def _lay_marks(cells: Cells, marks: Sequence[Point], first: float, last: float) 
     """Vertical lines over the curves, from right to left so that the newest gets its caption."""
     columns = len(cells[0])
     free = columns
-    for t, value in reversed(marks):
-        if not first <= t <= last:
-            continue
-        column = round((t - first) / (last - first) * (columns - 1))
+    inside = [(round((t - first) / (last - first) * (columns - 1)), value) for t, value in marks if first <= t <= last]
+    for column, begun, ended in reversed(_merged(inside)):
         for number, row in enumerate(cells):
             # Below the top, what was measured in this column stays to be seen, in the mark's ink.
             char = row[column][0]
             row[column] = ("│" if number == 0 or char in _EMPTY_CELLS else char, "mark")
-        caption = f"→ {short(value)} "
-        if column + 1 + len(caption) <= free:
-            cells[0][column + 1 : column + 1 + len(caption)] = [(char, "mark") for char in caption]
+        captions = [f"→ {short(ended)} "]
+        if begun != ended:
+            captions.insert(0, f"{short(begun)} → {short(ended)} ")
+        for caption in captions:
+            if column + 1 + len(caption) <= free:
+                cells[0][column + 1 : column + 1 + len(caption)] = [(char, "mark") for char in caption]
+                break
         free = column
+
+
+def _merged(marks: Sequence[tuple[int, float]]) -> list[tuple[int, float, float]]:
+    """(column, first value, last value) of marks by column; those that would stand side by side are one."""
+    merged: list[tuple[int, float, float]] = []
+    newest = -CROWDED
+    for column, value in marks:
+        if column - newest < CROWDED:
+            at, begun, _ = merged.pop()
+            merged.append((at, begun, value))
+        else:
+            merged.append((column, value, value))
+        newest = column
+    return merged
 
 
 def _runs(row: list[tuple[str, str]]) -> list[Run]:

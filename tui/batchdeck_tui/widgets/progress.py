@@ -43,7 +43,7 @@ def _first(view: Snapshot | RunMeta, width: int) -> tuple[Line, list[Line]]:
     eta = view.eta if isinstance(view, Snapshot) else None
     right = clock(view.counts.seconds) if view.counts.seconds else ""
     if view.state in ("starting", "running", "draining"):
-        right += f"   ETA {duration(eta)}"
+        right += "   ETA <1s" if eta is not None and eta < 1 else f"   ETA {duration(eta)}"
     name = fit(name, min(cell_len(name), max(8, width - cell_len(state) - cell_len(right) - 4)))
     notice = _notice(view)
     room = width - cell_len(state) - cell_len(name) - cell_len(right) - 7

@@ -105,7 +105,7 @@ class ResultsTable(ScrollView, can_focus=True):
         self.scroll_to(y=0, animate=False)
 
     def set_live(self, rows: dict[int, LiveRow]) -> None:
-        """The rows in flight now, by index; only those in view matter."""
+        """The rows in flight now, by index; only those in view need their text."""
         if self.source is not None:
             for idx in self._live.keys() - rows.keys():
                 # it was committed, or goes back into the queue: the run file knows
@@ -163,6 +163,21 @@ class ResultsTable(ScrollView, can_focus=True):
             return []
         top = self.scroll_offset.y
         return [self.source.idx_at(row) for row in range(top, min(top + self._page, self.source.count))]
+
+    def follow(self, top: int) -> int | None:
+        """Show the page from this place on, and put the cursor on its newest row in flight.
+
+        Returns the item that the cursor went to, None when it stayed where it is.
+        """
+        if self.source is None or not self.source.count:
+            return None
+        if top != self.scroll_offset.y:
+            self.scroll_to(y=top, animate=False, immediate=True)
+        newest = next((idx for idx in reversed(self.visible_indices()) if idx in self._live), None)
+        if newest is None or newest == self.cursor_idx:
+            return None
+        self.move_to(newest)
+        return newest
 
     def move_to(self, idx: int) -> None:
         """Put the cursor on an item; nothing happens when the selection does not have it."""
