@@ -163,11 +163,11 @@ async def test_a_million_items_open_at_once_and_only_rows_in_view_are_read(
             await pilot.press("pagedown")
         await until(pilot, lambda: screen.table.cursor_idx in screen.table.visible_indices())
         cursor = screen.table.cursor_idx or 0
-        assert f" {cursor} · queued    prompt {cursor} " in read(screen.table)
+        assert re.search(rf" {cursor} +· queued +prompt {cursor} ", read(screen.table))
         assert source.reads - before <= cursor // 128 + 2, "a page of rows once, as it comes into view"
         before = source.reads
         await pilot.press("end")
-        await until(pilot, lambda: "999999 · queued" in read(screen.table))
+        await until(pilot, lambda: re.search("999999 +· queued", read(screen.table)))
         await pilot.press("home")
         await until(pilot, lambda: "prompt 0 " in read(screen.table))
         assert source.reads - before <= 4

@@ -15,7 +15,7 @@ from batchdeck.model import Event, Sample
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.widgets.charts import Chart, Charts
 from batchdeck_tui.widgets.history import KEPT, History, Point, by_column, thin
-from batchdeck_tui.widgets.plot import Curve, ceiling, draw
+from batchdeck_tui.widgets.plot import Curve, ceiling, draw, stepped
 from tests.tui.runfile import make_run, make_samples
 
 NAMES = ("throughput", "in_flight", "cap", "queue", "hits")
@@ -137,8 +137,46 @@ def test_the_caption_of_a_crowd_of_marks_is_the_newest() -> None:
     marks = [(50.0, 11.0), (51.0, 12.0), (52.0, 13.0)]
     lines = draw([Curve("x", points)], marks, (0.0, 100.0), 60, 8)
     top = "".join(text for text, _ in lines[0])
-    assert "→ 13" in top
+    assert "11 → 13" in top
     assert "→ 12" not in top
+
+
+def test_a_key_that_is_held_down_leaves_one_mark_and_not_a_wall() -> None:
+    points = [(float(t), 10.0) for t in range(100)]
+    held = [(20.0 + t, 11.0 + t) for t in range(40)]
+    lines = draw([Curve("x", points)], [*held, (90.0, 4.0)], (0.0, 100.0), 60, 8)
+    assert "".join(text for text, _ in lines[0]).split("│")[1:] == [f"11 → 50 {' ' * 33}", "→ 4 "]
+    assert sum(len(text) for text, ink in lines[3] if ink == "mark") == 2
+
+
+def test_the_cap_is_a_step_and_never_a_slope() -> None:
+    assert stepped([(1.0, 10.0), (2.0, 10.0), (9.0, 20.0), (10.0, 5.0)]) == [
+        (1.0, 10.0), (2.0, 10.0), (9.0, 10.0), (9.0, 20.0), (10.0, 20.0), (10.0, 5.0),
+    ]  # fmt: skip
+    assert stepped([]) == []
+    lines = draw([Curve("cap", [(0.0, 2.0), (100.0, 20.0)], steps=True)], [], (0.0, 100.0), 60, 12)
+    inked = [sum(len(text) for text, ink in line if ink == "cap") for line in lines[:-1]]
+    assert max(inked) > 50, "flat until it was turned"
+    assert sorted(inked)[-2] <= 2, "and then straight up"
+
+
+async def test_an_ended_run_is_summed_up_and_tells_of_nothing_that_is_over() -> None:
+    app = ChartsApp()
+    samples, events = make_samples(60)
+    async with app.run_test(size=(160, 30)) as pilot:
+        app.charts.extend(samples, events)
+        await pilot.pause()
+        assert f"{round(samples[-1].in_flight)} of 20" in app.text()
+        app.charts.ended = True
+        await pilot.pause()
+        average = sum(sample.done + sample.failed for sample in samples) / 60
+        assert f"{average:.1f}/s · " in app.text()
+        assert "on average" in app.text()
+        assert "20 at most" in app.text()
+        assert f"{max(sample.queued for sample in samples)} at most · {samples[-1].queued} left" in app.text()
+        assert f"{sum(sample.rate_limit_hits for sample in samples)} in all" in app.text()
+        assert " of 20" not in app.text()
+        assert " now" not in app.text()
 
 
 def test_events_of_other_kinds_are_no_marks() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from textual.selection import Selection
 from batchdeck.model import Detail, LiveRow
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.widgets.detail import DetailPane
+from batchdeck_tui.widgets.itemtext import prompt_lines
 from batchdeck_tui.widgets.wrapped import Wrapped
 from tests.tui.runfile import HOSTILE, make_run
 
@@ -177,6 +179,39 @@ async def test_a_long_prompt_is_folded_until_it_is_asked_for(run: Path) -> None:
         await pilot.press("p")
         assert len(app.pane.line_texts()) > len(folded)
         assert not any("more lines (p)" in line for line in app.pane.line_texts())
+
+
+async def test_a_prompt_of_200000_characters_is_laid_out_once_while_its_answer_grows(tmp_path: Path) -> None:
+    words = "a review that goes on and on " * 7_000
+    app = DetailApp()
+    run = make_run(tmp_path / "run.db", 1, settled=0, labels={0: words}, data={0: {"review": words, "stars": 5}})
+    async with app.run_test(size=(80, 30)) as pilot:
+        detail = detail_of(run, 0)
+        app.pane.show(detail)
+        await pilot.pause()
+        laid = app.pane.layouts
+        for number in range(20):
+            app.pane.stream(live(0, "word " * number))
+            await pilot.pause()
+            app.pane.show(detail_of(run, 0))
+        assert app.pane.layouts == laid
+        folded = app.pane.line_texts()
+        about = int(next(line for line in folded if "more lines (p)" in line).split()[1].replace(",", ""))
+        app.pane.action_unfold()
+        assert abs(about / len(app.pane.line_texts()) - 1) < 0.1
+        assert app.pane.layouts == laid + 1
+
+
+@given(st.text(alphabet="ab \n日", max_size=400), st.integers(8, 40), st.integers(0, 12))
+def test_the_lines_before_the_fold_are_those_of_the_whole_prompt(text: str, width: int, most: int) -> None:
+    detail = Detail(
+        idx=0, state="queued", custom_id=None, line=1, label="", data=json.dumps({"a": text}), error=None, attempts=()
+    )
+    whole, none = prompt_lines(detail, width)
+    first, more = prompt_lines(detail, width, most)
+    assert none == 0
+    assert first == whole[:most]
+    assert (more > 0) == (len(whole) > most)
 
 
 async def test_text_can_be_selected_with_the_mouse(run: Path) -> None:

@@ -131,6 +131,11 @@ def test_a_rate_limit_that_holds_the_run_is_said() -> None:
     assert "held" not in plain(RUNNING)
 
 
+def test_the_last_second_is_not_counted_in_milliseconds() -> None:
+    assert "ETA <1s" in plain(replace(RUNNING, eta=0.123))
+    assert "ETA 1.2s" in plain(replace(RUNNING, eta=1.2))
+
+
 def test_an_ended_run_tells_its_average_and_its_message() -> None:
     text = plain(ENDED)
     assert "✓ done" in text

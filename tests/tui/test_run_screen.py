@@ -255,7 +255,7 @@ async def test_while_the_search_is_open_no_command_is_carried_out_wherever_the_f
 
 
 async def test_filter_turns_through_the_states_and_follows_them(tmp_path: Path) -> None:
-    async with launched(tmp_path, PROMPTS[:30], hold=True) as (run, sim), console(run) as (pilot, screen):
+    async with launched(tmp_path, PROMPTS[:30], hold=True) as (run, sim), console(run, (160, 48)) as (pilot, screen):
         await until(pilot, lambda: len(sim.holds) == 10 and screen.is_live)
         await pilot.press("f")
         await until(pilot, lambda: screen.table.visible_indices() == list(range(10)), "in flight")
@@ -324,6 +324,8 @@ async def test_retrying_an_ended_run_shows_why_it_cannot_be(ended: Path) -> None
 
 async def test_charts_can_make_room_for_the_table(ended: Path) -> None:
     async with console(ended) as (pilot, screen):
+        await until(pilot, lambda: "on average" in page(pilot.app) and "http_500" in page(pilot.app))
+        await pilot.pause()
         before = screen.table.size.area
         await pilot.press("c")
         await until(pilot, lambda: screen.table.size.area > before)

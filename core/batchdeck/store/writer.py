@@ -87,6 +87,11 @@ def _turn(file: RunFile, settlements: tuple[Settlement, ...], jobs: list[_Job]) 
     return Commit(file.seq, file.counts(), file.errors(), settlements)
 
 
+def _heard(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
 class ThreadWriter:
     """Owns the run file in a thread of its own."""
 
@@ -121,6 +126,8 @@ class ThreadWriter:
 
     def submit(self, job: Callable[[RunFile], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
+        # Samples and events are not waited for; a broken writer is told to the listener.
+        future.add_done_callback(_heard)
         if self._broken is not None:
             future.set_exception(StoreError(str(self._broken)))
             return future

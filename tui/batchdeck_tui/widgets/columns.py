@@ -25,7 +25,7 @@ _RIGHT = ("#", "tok", "ttft", "time", "tries", "cost")
 _SHORT_TITLES = {"tries": "try"}
 _WHERE = re.compile(r".*?(:\d+): (?=\S)")
 """``FILE:LINE: `` before the reason."""
-_MEDIUM, _ROOMY, _WIDE = 88, 100, 124
+_MEDIUM, _ROOMY, _WIDE = 88, 112, 130
 
 
 class Column(NamedTuple):
