@@ -10,20 +10,26 @@ if TYPE_CHECKING:
     from batchdeck.model import RunMeta
 
 
-def known() -> Iterator[tuple[Path, RunMeta | str]]:
+def known() -> list[tuple[Path, RunMeta | str]]:
     """Every run file known here, the newest first: what it holds, or why it cannot be read."""
     from batchdeck.config import known_runs
+
+    found = [(path, _read(path)) for path in known_runs()]
+    # When a run was made, not when its file last changed: SQLite changes it at odd moments, and the list would jump.
+    return sorted(found, key=lambda pair: 0.0 if isinstance(pair[1], str) else -pair[1].created_at)
+
+
+def _read(path: Path) -> RunMeta | str:
     from batchdeck.errors import StoreError
     from batchdeck.store.reader import RunReader
 
-    for path in known_runs():
-        try:
-            with RunReader(path, still=True) as reader:
-                yield path, reader.meta()
-        except StoreError as error:
-            yield path, str(error)
-        except (OSError, ValueError) as error:  # a lock that is not ours to open; a config that does not parse
-            yield path, f"{path}: {error}"
+    try:
+        with RunReader(path, still=True) as reader:
+            return reader.meta()
+    except StoreError as error:
+        return str(error)
+    except (OSError, ValueError) as error:  # a lock that is not ours to open; a config that does not parse
+        return f"{path}: {error}"
 
 
 def readable() -> Iterator[tuple[Path, RunMeta]]:
