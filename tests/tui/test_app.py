@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import pty
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +21,10 @@ import pytest
 from textual.command import CommandPalette
 
 from batchdeck import lock
+from batchdeck_tui.__main__ import report
 from batchdeck_tui.app import BatchdeckApp
 from batchdeck_tui.commands import VERBS, palette
+from batchdeck_tui.outlet import CUT, Outlet
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.run import RunScreen
@@ -36,9 +40,9 @@ LEFT = b"\x1b[?1049l"
 class Terminal:
     """A pseudo-terminal with the console in it."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, size: tuple[int, int] = (24, 80)) -> None:
         self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.process = subprocess.Popen(
             [*CONSOLE, *arguments],
             stdin=slave,
@@ -55,6 +59,14 @@ class Terminal:
         while what not in self.seen:
             assert select.select([self.master], [], [], 60)[0], f"{what!r} never came"
             self.seen += self._read()
+
+    def let_fill(self) -> None:
+        """Return when it holds all that it takes without being read."""
+        held, same = 0, 0
+        while not held or same < 100:
+            select.select([], [], [], 0.01)
+            now = struct.unpack("i", fcntl.ioctl(self.master, termios.FIONREAD, b"\0" * 4))[0]
+            held, same = now, same + 1 if now == held else 0
 
     def end(self) -> int:
         """All that is still printed, and the exit code."""
@@ -73,8 +85,8 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*arguments: str) -> Iterator[Terminal]:
-    opened = Terminal(*arguments)
+def terminal(*arguments: str, size: tuple[int, int] = (24, 80)) -> Iterator[Terminal]:
+    opened = Terminal(*arguments, size=size)
     try:
         yield opened
     finally:
@@ -125,6 +137,55 @@ async def test_leaving_restores_the_terminal_and_the_run_goes_on(
         assert b"Come back with: batchdeck watch reviews" in after
         assert b"Traceback" not in opened.seen
         assert lock.probe(run) is not None
+
+
+async def test_a_terminal_that_is_not_read_is_left_without_what_it_has_missed(tmp_path: Path) -> None:
+    prompts = [f"prompt {n} " * 9 for n in range(2_000)]
+    async with launched(tmp_path, prompts, "--concurrency", "50", echo=True) as (run, _):
+        with terminal(str(run), size=(36, 120)) as opened:
+            opened.wait_for(b"running")
+            opened.let_fill()
+            before = len(opened.seen)
+            _quit(opened)
+            assert opened.end() == 0
+        assert LEFT in opened.seen
+        assert len(opened.seen) - before < 40_000, "what the terminal held, and little more"
+
+
+def test_output_that_is_given_up_is_cut_and_what_comes_next_is_whole() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as sink, os.fdopen(writing, "w") as source:
+        outlet = Outlet(source)
+        writer = threading.Thread(target=lambda: [outlet.write("frame " * 100_000), outlet.write("farewell")])
+        writer.start()
+        seen = sink.read(1_000)
+        assert outlet.is_writing, "a pipe holds a tenth of it"
+        outlet.drop()
+        while not seen.endswith(b"farewell"):
+            seen += sink.read1()
+        writer.join()
+    assert not outlet.is_writing
+    assert len(seen) < 200_000
+    assert seen.endswith(CUT + b"farewell")
+
+
+async def test_a_late_wake_up_of_a_socket_is_no_news_but_anything_else_is(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(report)
+    done: asyncio.Future[None] = loop.create_future()
+    done.set_result(None)
+    loop.call_soon(done.set_result, None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not caplog.records
+    loop.call_soon(lambda: done.set_result(None))
+    loop.call_soon([].pop)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [type((record.exc_info or (None, None))[1]) for record in caplog.records] == [
+        asyncio.InvalidStateError,
+        IndexError,
+    ]
 
 
 def test_a_terminal_that_is_gone_ends_the_console(home: Path) -> None:

@@ -145,7 +145,8 @@ def test_a_key_that_is_held_down_leaves_one_mark_and_not_a_wall() -> None:
     points = [(float(t), 10.0) for t in range(100)]
     held = [(20.0 + t, 11.0 + t) for t in range(40)]
     lines = draw([Curve("x", points)], [*held, (90.0, 4.0)], (0.0, 100.0), 60, 8)
-    assert "".join(text for text, _ in lines[0]).split("│")[1:] == [f"11 → 50 {' ' * 33}", "→ 4 "]
+    captions = "".join(text for text, _ in lines[0]).split("│")[1:]
+    assert [caption.strip() for caption in captions] == ["11 → 50", "→ 4"]
     assert sum(len(text) for text, ink in lines[3] if ink == "mark") == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from textual import on
 from textual.app import App, ComposeResult
 
 from batchdeck.model import ErrorClass
+from batchdeck_tui.bridge import resume
 from batchdeck_tui.screens.rowfilter import RowFilter
+from batchdeck_tui.widgets.columns import blame
 from batchdeck_tui.widgets.errors import ErrorList
 from tests.tui.console import console, footer, page, read, until
 from tests.tui.runfile import make_run
@@ -88,6 +91,38 @@ async def test_classes_out_of_view_are_reached_and_the_cursor_stays_on_its_class
         await pilot.click(errors, offset=(5, 0))
         await pilot.pause()
         assert app.chosen == ["http_501", "http_501", "http_501", "http_504"]
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A run whose only failures are two lines that are no JSON."""
+    run = make_run(tmp_path / "bad.db", 20, ending="done")
+    with sqlite3.connect(run) as db:
+        for idx in (3, 7):
+            why = f"/a/folder/with/a/long/name/prompts.jsonl:{idx + 1}: expected a value: line {idx}"
+            db.execute("UPDATE inputs SET error = ? WHERE idx = ?", (why, idx))
+            db.execute("UPDATE items SET state = 'failed', result_attempt = NULL WHERE idx = ?", (idx,))
+            db.execute("INSERT OR IGNORE INTO errors VALUES ('bad_input', 0, 2, ?, 3)", (why,))
+        db.execute("UPDATE counters SET value = 2 WHERE name = 'failed'")
+        db.execute("INSERT INTO counters VALUES ('bad_lines', 2)")
+    db.close()
+    return run
+
+
+async def test_a_bad_line_says_what_is_wrong_before_where(bad: Path) -> None:
+    async with console(bad, (160, 48)) as (pilot, screen):
+        await until(pilot, lambda: "bad_input: expected a value" in read(screen.table))
+        await until(pilot, lambda: "expected a value" in read(screen.query_one(ErrorList)))
+        assert "folder" not in page(pilot.app)
+    assert blame("bad_input", "C:\\in.jsonl:14: not JSON") == "not JSON :14"
+    assert blame("bad_input", "nothing there") == "nothing there"
+    assert blame("http_500", "proxy:8080: broke") == "proxy:8080: broke"
+
+
+async def test_bad_lines_are_not_said_to_be_tried_again(bad: Path) -> None:
+    reply = await resume(bad, retry_failed=True)
+    assert not reply.ok
+    assert "No failed item can be tried again" in reply.message
 
 
 def test_one_filter_takes_the_place_of_another_and_words_stay() -> None:

@@ -139,6 +139,7 @@ async def test_leaving_the_form_while_the_run_is_being_launched_does_not_lose_it
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
         run = pilot.app.screen
         assert isinstance(run, RunScreen)
+        await until(pilot, lambda: run._now is not None)
         kill_engine(run.path)
         assert len(list(run.path.parent.glob("*.db"))) == 1
 

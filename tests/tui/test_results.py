@@ -16,10 +16,13 @@ from textual.app import App, ComposeResult
 
 from batchdeck.model import LiveRow, Row
 from batchdeck_tui.widgets.cells import fit, fit_tail, one_line, wrap
+from batchdeck_tui.widgets.charts import Chart
 from batchdeck_tui.widgets.columns import gap, layout, row_cells
+from batchdeck_tui.widgets.progress import RunHeader
 from batchdeck_tui.widgets.results import ResultsTable
 from batchdeck_tui.widgets.rowsource import PAGES, RowSource
-from tests.tui.runfile import HOSTILE, make_run, settle
+from tests.tui.console import console, page, read, until
+from tests.tui.runfile import HOSTILE, make_run, make_samples, settle
 
 
 class TableApp(App[None]):
@@ -235,6 +238,24 @@ async def test_a_filter_keeps_the_cursor_on_its_row(tmp_path: Path) -> None:
         app.table.select_ids(None)
         await pilot.pause()
         assert len(app.table.visible_indices()) == 23
+
+
+async def test_a_few_lines_and_columns_still_show_rows_and_their_states(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run.db", 30, failed=[1], ending="done", samples=make_samples(20)[0])
+    async with console(run, (40, 10)) as (pilot, screen):
+        await until(pilot, lambda: len(screen.table.visible_indices()) >= 3)
+        await until(pilot, lambda: [line.split()[1] for line in read(screen.table).splitlines()[1:3]] == ["✓", "✗"])
+        assert "throughput" not in page(pilot.app)
+
+
+@pytest.mark.parametrize(("size", "share"), [((120, 36), 1.0), ((160, 48), 0.6), ((200, 60), 0.69)])
+async def test_the_table_has_most_of_the_width(tmp_path: Path, size: tuple[int, int], share: float) -> None:
+    run = make_run(tmp_path / "run.db", 99, failed=[1], ending="done", samples=make_samples(20)[0])
+    async with console(run, size) as (pilot, screen):
+        await until(pilot, lambda: "on average" in read(screen.query_one(RunHeader)))
+        await until(pilot, lambda: share * size[0] <= screen.table.size.width)
+        assert screen.table.size.height >= size[1] // 2
+        assert all(chart.size.width >= 24 for chart in screen.query(Chart))
 
 
 async def test_keys_and_mouse_move_and_open(tmp_path: Path) -> None:

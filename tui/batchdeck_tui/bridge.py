@@ -57,7 +57,7 @@ class RunBridge:
         self._opened: int | None = None
         self._census = False
         self._following = False
-        self._known: tuple[int, int] | None = None
+        self._known = _identity(path)
         """Device and inode of the run file when it was seen first."""
         self._is_gone = False
 
@@ -101,8 +101,8 @@ class RunBridge:
         self._known = self._known or now
         was_gone, self._is_gone = self._is_gone, self._known is not None and now != self._known
         if self._is_gone and not was_gone:
-            what = "the run file was deleted or moved away" if now is None else "another file took the run file's place"
-            self._post(Unreadable(f"{self.path}: {what}; what stands here is the last that it said"))
+            what = "The run file was deleted or moved away" if now is None else "Another file took the run file's place"
+            self._post(Unreadable(f"{what}; what stands here is the last that it said"))
 
     def look(self, visible: Sequence[int], opened: int | None, census: bool, following: bool = False) -> None:
         """What the screen shows: its rows in view, the row in the detail pane, and whether it lists all in flight.

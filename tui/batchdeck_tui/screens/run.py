@@ -96,6 +96,8 @@ class RunScreen(KnobsScreen):
 
     def on_mount(self) -> None:
         self.door.watched = self.path
+        if self.query_one_optional("#table") is None:
+            return  # the console closes while this opens
         try:
             self._source = RowSource(self.path)
         except StoreError as error:

@@ -39,6 +39,8 @@ class RunsTable(DataTable[Text]):
         super().__init__(id=id, cursor_type="row", cursor_foreground_priority="renderable")
         self._widths: dict[str, int] = {}
         self._shown: dict[str, tuple[Text, ...]] = {}
+        self._made: dict[str, tuple[object, tuple[Text, ...]]] = {}
+        """What each run's cells were made of, and the cells: of hundreds that ended long ago few read differently."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Enter is the screen's, whose footer names it."""
@@ -60,7 +62,7 @@ class RunsTable(DataTable[Text]):
             for name, width in widths.items():
                 justify: JustifyMethod = "right" if name in RIGHT else "left"
                 self.add_column(Text(name, justify=justify), key=name, width=width)
-        rows = {str(line.path): cells(line, widths, self.app.theme_variables, now) for line in lines}
+        rows = {str(line.path): self._cells(line, now) for line in lines}
         at = self.path
         with self.app.batch_update():
             self._fill(rows)
@@ -69,6 +71,15 @@ class RunsTable(DataTable[Text]):
                 if at is not None and at in rows:
                     self.move_cursor(row=list(rows).index(at), animate=False)
         self._shown = rows
+
+    def _cells(self, line: RunLine, now: float) -> tuple[Text, ...]:
+        age = fmt.ago(now - line.meta.updated_at) if line.meta is not None else ""
+        made_of = (line, age, tuple(self._widths.items()), self.app.theme)
+        key = str(line.path)
+        known = self._made.get(key)
+        if known is None or known[0] != made_of:
+            known = self._made[key] = (made_of, cells(line, self._widths, self.app.theme_variables, now))
+        return known[1]
 
     def _fill(self, rows: Mapping[str, tuple[Text, ...]]) -> None:
         """These rows, in any order. Rows that stay are kept: to build one costs more than to paint it."""
@@ -85,7 +96,7 @@ class RunsTable(DataTable[Text]):
                 self.add_row(*row, key=key)
                 continue
             for column, old, new in zip(self._widths, shown, row, strict=True):
-                if old != new or old.spans != new.spans or old.style != new.style:
+                if old is not new and (old != new or old.spans != new.spans or old.style != new.style):
                     self.update_cell(key, column, new)
 
     def _order(self, keys: Sequence[str]) -> None:

@@ -32,8 +32,8 @@ class SearchBox(Input):
 class SearchScreen(Screen[None]):
     """A screen with a ``SearchBox#search``, and a ``RESTS`` that has the focus when it is closed.
 
-    The search key (and escape) is a priority binding, carried out before the next key is handed to a widget; the focus changes in
-    the same turn. So keys that come with it in one write are typed, and never taken for commands.
+    The search key and escape are priority bindings, carried out before the next key is handed to a widget; the focus
+    changes in the same turn. So keys that come with them in one write are typed, and never taken for commands.
     """
 
     SCOPE: ClassVar[Scope]

@@ -85,6 +85,8 @@ def row_cells(columns: tuple[Column, ...], idx: int, row: Row | None, live: Live
 def _cell(column: Column, text: str, style: str, *, tail: bool) -> Cell:
     if column.name == "answer" and tail:
         return fit_tail(text, column.width), style
+    if column.name == "state" and column.width == 1:
+        text = text[:1]  # the glyph says it
     return fit(text, column.width, right=column.right), style
 
 
