@@ -191,7 +191,12 @@ def test_the_launch_form_shows_the_first_request(draw: Draw, tmp_path: Path, siz
         await until(pilot, lambda: isinstance(pilot.app.screen, LaunchScreen))
         screen = pilot.app.screen
         screen.query_one("#provider", Select).value = CUSTOM
-        said = {"file": "reviews.csv", "prompt": "Is this kind? {{text}}", "base_url": "http://127.0.0.1:8000/v1"}
+        said = {
+            "file": "reviews.csv",
+            "prompt": "Is this kind? {{text}}",
+            "base_url": "http://127.0.0.1:8000/v1",
+            "model": "my-model",
+        }
         for name, value in said.items():
             screen.query_one(f"#{name}", Input).value = value
         await until(pilot, lambda: "Is this kind? The [/soup] was cold" in page(pilot.app))
