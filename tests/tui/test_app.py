@@ -149,7 +149,8 @@ async def test_a_terminal_that_is_not_read_is_left_without_what_it_has_missed(tm
             _quit(opened)
             assert opened.end() == 0
         assert LEFT in opened.seen
-        assert len(opened.seen) - before < 40_000, "what the terminal held, and little more"
+        # What the terminal held and a frame or two (some 40 KB each here); the backlog would be thirty of them.
+        assert len(opened.seen) - before < 200_000
 
 
 def test_output_that_is_given_up_is_cut_and_what_comes_next_is_whole() -> None:
