@@ -21,9 +21,11 @@ from typing import Any, Protocol
 import msgspec
 
 from batchdeck import config as places
+from batchdeck import settings
 from batchdeck.control.server import ControlServer
 from batchdeck.engine.engine import Engine
 from batchdeck.engine.ingest import Ingest, unwaited
+from batchdeck.engine.sharing import Sharing
 from batchdeck.engine.slots import ProviderSlots
 from batchdeck.engine.snapshots import Snapshots, summarize
 from batchdeck.errors import (
@@ -37,11 +39,13 @@ from batchdeck.errors import (
 )
 from batchdeck.inputs.base import Input
 from batchdeck.inputs.open import open_input
+from batchdeck.limits.account import account_id
+from batchdeck.limits.shared import SharedPool
 from batchdeck.lock import RunLock
 from batchdeck.model import API_VERSION, Launch, LockInfo, Ready, RunConfig, Snapshot, Summary
 from batchdeck.process import allow_open_files
 from batchdeck.prompts import Prompts
-from batchdeck.providers.connect import connect
+from batchdeck.providers.connect import Connection, connect
 from batchdeck.store.runfile import RunFile
 from batchdeck.store.writer import Store, ThreadWriter
 from batchdeck.transport.httpx_transport import HttpxTransport
@@ -50,6 +54,8 @@ log = logging.getLogger("batchdeck.daemon")
 
 WALL = time.time  # noqa: TID251 - the one place where the product's wall clock is chosen
 LINGER_SECONDS = 2.0
+KEY_HEADERS = ("authorization", "x-api-key", "api-key")
+"""Whoever sends another key is another account."""
 TICK_SECONDS = 0.2
 OWN_FILES = 64
 """Open files that an engine needs beside one for each request."""
@@ -144,6 +150,8 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
             )
             server = ControlServer(engine, snapshots.take, info)
             await server.listen(Path(info.endpoint))
+            if launch.metrics_port is not None:
+                await server.listen_metrics(launch.metrics_port)
             lock.write(info)
             places.register(run)
             leave = asyncio.Event()
@@ -241,8 +249,7 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
             stack.callback(file.close)
         name, config = file.run() if file is not None else (run.stem, launch.config)
         assert config is not None
-        if launch.concurrency is not None:
-            config = msgspec.structs.replace(config, concurrency=launch.concurrency)
+        config = settings.apply(config, launch.settings)
         # A pipe may be slow to give its first line, and Ctrl+C must not wait for it.
         source = await unwaited(lambda: _source(run, config, file))
         # Without a source all rows are in the run file, each judged by the input's columns when it was read.
@@ -277,7 +284,37 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
             most=allow_open_files() - OWN_FILES,
         )
         size = source.size if source is not None else None
+        if launch.settings:
+            engine.steer.keep(config)
+        if config.managed is None:
+            await stack.enter_async_context(_shared(engine, connection))
         yield engine, Snapshots(engine, str(run), WALL, loop.time, size), store
+
+
+@contextlib.asynccontextmanager
+async def _shared(engine: Engine, connection: Connection) -> AsyncIterator[None]:
+    """While open, the account's quota is shared with the other runs of this machine. A run goes on alone without it."""
+    keys = [value for name, value in connection.headers if name in KEY_HEADERS]
+    try:
+        home = places.home()
+        account = account_id(connection.base_url, "\n".join(keys), home)
+        pool = SharedPool(home / "quota.db", account, wall=WALL, priority=engine.config.priority)
+    except BatchdeckError as error:
+        log.warning("the quota is not shared with other runs: %s", error)
+        yield
+        return
+    sharing = Sharing(engine, pool)
+    await sharing.lease()
+    leasing = asyncio.create_task(sharing.run())
+    try:
+        yield
+    finally:
+        leasing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await leasing
+        # What was used last counts, too.
+        await sharing.lease()
+        await asyncio.to_thread(pool.close)
 
 
 def _source(run: Path, config: RunConfig, file: RunFile | None) -> Input | None:

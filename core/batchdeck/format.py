@@ -10,6 +10,8 @@ from batchdeck.model import Snapshot
 
 UNKNOWN = "—"
 BAR = 20
+LEAST_SENTENCE = 24
+"""Cells below which a sentence cannot be understood any more."""
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -104,7 +106,7 @@ def progress_line(now: Snapshot, width: int) -> str:
         f"{count(counts.failed)} failed" if counts.failed else "",
         f"eta {duration(now.eta)}" if now.eta is not None else "",
         rate(now.rate),
-        clip(inert(now.message), width // 3),
+        clip(inert(now.message), width // 3) if now.message != now.waiting.sentence else "",
         f"in flight {now.in_flight}/{now.concurrency}",
         f"429 × {count(counts.rate_limit_hits)}" if counts.rate_limit_hits else "",
         spent(counts.cost, counts.unpriced) if counts.cost else "",
@@ -114,6 +116,10 @@ def progress_line(now: Snapshot, width: int) -> str:
         longer = f"{line}  {part}" if line else part
         if cells(longer) <= width:
             line = longer
+    room = width - cells(line) - 2
+    # Why it waits is worth a sentence, where there is room to read one.
+    if now.waiting.sentence and room >= LEAST_SENTENCE:
+        line += f"  {clip(inert(now.waiting.sentence), room)}"
     return line
 
 

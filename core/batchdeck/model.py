@@ -22,7 +22,7 @@ ItemState = Literal["queued", "in_flight", "done", "failed", "skipped"]
 RunState = Literal[
     "starting", "running", "paused", "draining", "done", "drained", "cancelled", "stopped", "interrupted", "failed"
 ]
-"""``stopped``: refused key or exhausted quota. ``interrupted``: the engine is gone without an ending."""
+"""``stopped``: refused key, used-up budget, or a provider that stayed down. ``interrupted``: the engine is gone without an ending."""
 
 ENDINGS = ("done", "drained", "cancelled", "stopped", "failed")
 
@@ -37,6 +37,46 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     first_token: float = 120.0
     idle: float = 60.0
     total: float = 600.0
+
+
+Meter = Literal["requests", "tokens", "input_tokens", "output_tokens", "requests_day", "tokens_day"]
+"""What a provider counts: the first four a minute, the last two a day. ``tokens`` are input and output together."""
+
+Reason = Literal[
+    "cap", "rpm", "tpm", "daily", "cooldown", "backoff", "breaker", "budget", "store", "machine", "input", "paused",
+    "stopping", "connecting", "first_token", "streaming",
+]  # fmt: skip
+"""Why an unfinished item waits. ``cap``: behind the concurrency. ``rpm``, ``tpm``, ``daily``: for the account's quota.
+``cooldown``: a 429 holds the account. ``backoff``: this item is tried again later. ``breaker``: the provider is down or
+out of quota. ``budget``: what is in flight may use the rest of it up. ``store``: for the disk, also answered and not yet
+committed. ``machine``: this process is behind. ``input``: nothing is read in yet. ``paused``, ``stopping``: by a person,
+or to end the run. The last three are in flight."""
+
+
+class Quotas(msgspec.Struct, frozen=True, kw_only=True):
+    """What the account may send, as a person says it; None: learned from the provider's answers."""
+
+    rpm: float | None = None
+    tpm: float | None = None
+    input_tpm: float | None = None
+    output_tpm: float | None = None
+    rpd: float | None = None
+    tpd: float | None = None
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run stops by itself, over all its sessions. None: nowhere.
+
+    ``max_cost``: US dollars. ``max_tokens``: in and out, of every attempt. ``max_errors``: failed items, bad input lines
+    left out; below 1 it is their share of the items settled. ``deadline_at``: seconds since the epoch. ``max_outage``:
+    seconds that the provider may be down before the run stops; 0: no circuit breaker, items fail instead.
+    """
+
+    max_cost: float | None = None
+    max_tokens: float | None = None
+    max_errors: float | None = None
+    deadline_at: float | None = None
+    max_outage: float | None = None
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +108,12 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     seed: int = 0
     managed: dict[str, Any] | None = None
+    quotas: Quotas = Quotas()
+    budget: Budget = Budget()
+    price: tuple[float, float] | None = None
+    """US dollars for a million input and output tokens, where no price list knows the model."""
+    priority: int = 1
+    """Weight of this run among those that share its account, 1 to 100."""
 
 
 class InputRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,12 +262,54 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     bad_lines: int = 0
     seconds: float = 0.0
     """Time that an engine worked on this run, over all its sessions."""
+    queue_seconds: float = 0.0
+    """Items that waited, each for its seconds: divided by ``seconds`` it is the average queue depth."""
+
+    @property
+    def unfinished(self) -> int:
+        return self.items - self.done - self.failed - self.skipped
+
+    @property
+    def queue_depth(self) -> float:
+        """Items that waited at a time, on average over the whole run."""
+        return self.queue_seconds / self.seconds if self.seconds > 0 else 0.0
 
 
 class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
     p50: float
     p95: float
     p99: float
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run is not faster.
+
+    ``counts``: unfinished items by their reason, in order of ``Reason`` and without zeros; they add up to
+    ``Counts.unfinished``. ``held``: what keeps the next request from starting now, None when nothing does. ``seconds``:
+    until that may be over, where it is known. ``shares``: the share of the last minute that each reason held the run.
+    ``sentence``: all that in plain words; empty when nothing holds it.
+    """
+
+    counts: dict[Reason, int] = {}
+    held: Reason | None = None
+    seconds: float | None = None
+    shares: dict[Reason, float] = {}
+    sentence: str = ""
+
+
+class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit of the account as it is known now.
+
+    ``limit``: a minute or a day, by ``meter``. ``source``: said by a person, by the provider's headers, or learned from
+    its 429s. ``remaining``: what the provider would still take now, as far as that is known. ``rate``: what this run may
+    use of it, a minute or a day: less than ``limit`` where other runs or strangers have their share.
+    """
+
+    meter: Meter
+    limit: float
+    source: Literal["flag", "header", "learned"]
+    remaining: float | None
+    rate: float
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,6 +344,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     """How many samples are in the run file; it changes when a new one is there to draw."""
     at: float
+    waiting: Waiting = Waiting()
+    quotas: tuple[QuotaState, ...] = ()
+    budget: Budget = Budget()
+    settings: dict[str, float | None] = {}
+    """What ``configure`` can change, as it is now (``batchdeck.settings``)."""
+    queue_depth: float = 0.0
+    """Items waiting at a time, on average over the whole run."""
+    mode: Literal["open", "rate-limited"] = "open"
+    """``rate-limited``: a 429 came, or the account's quota held the run in the last minute."""
+    shared_by: int = 1
+    """Runs of this machine that use the same account now, this one among them."""
 
 
 class LiveRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -278,11 +377,13 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command to a live run. ``concurrency`` takes ``value`` (absolute) or ``by`` (relative)."""
 
-    name: Literal["concurrency", "pause", "resume", "drain", "cancel", "retry"]
+    name: Literal["concurrency", "configure", "pause", "resume", "drain", "cancel", "retry"]
     value: int | None = None
     by: int | None = None
     idx: list[int] | None = None
     """For ``retry``: only these items; None means all failed ones."""
+    settings: dict[str, float | None] | None = None
+    """For ``configure``: what changes, by the names of ``batchdeck.settings``; None takes a limit off."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,8 +410,11 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     config: RunConfig | None
     """Set: create the run file. None: open it."""
     secrets: dict[str, str] = {}
-    concurrency: int | None = None
+    settings: dict[str, float | None] = {}
+    """Changes to the settings that the run file holds, by the names of ``batchdeck.settings``."""
     retry_failed: bool = False
+    metrics_port: int | None = None
+    """Serve ``/metrics`` on this port of loopback, too; 0: any free one."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -403,6 +507,12 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     backoff: int
     cooldown: float
     """Seconds of the interval that a rate limit held the run."""
+    queue_depth: float = 0.0
+    """Items neither settled nor in flight: mean over the interval."""
+    waits: dict[str, int] = {}
+    """``Waiting.counts`` at the end of the interval."""
+    held: dict[str, float] = {}
+    """Seconds of the interval that each reason kept the next request from starting."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -413,7 +523,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     kind: str
     """``started`` ``resumed`` ``concurrency`` ``pause`` ``resume`` ``drain`` ``cancel`` ``retry`` ``rate_limited``
-    ``stopped`` ``store`` ``ended``"""
+    ``stopped`` ``store`` ``ended`` ``breaker`` ``quota`` ``settings``"""
     detail: str
     value: float | None = None
     """For ``concurrency``: the new cap."""
@@ -456,3 +566,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     path: str
     errors: tuple[ErrorClass, ...]
+    concurrency: int = 0
+    queue_depth: float = 0.0
+    mode: Literal["open", "rate-limited"] = "open"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchdeck import format
-from batchdeck.model import Counts, Snapshot
+from batchdeck.model import Counts, Snapshot, Waiting
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,20 @@ def test_a_run_that_waits_says_why() -> None:
     assert "rate limit␛[2J for 4 s" in line
 
 
-@given(st.integers(0, 200), st.text(max_size=80))
-def test_it_never_wraps(width: int, message: str) -> None:
-    assert format.cells(format.progress_line(snapshot(message=message), width)) <= width
+def test_why_it_is_slow_is_said_last_and_once_where_there_is_room() -> None:
+    sentence = "held by TPM: 92 % of the time in the last minute; more concurrency will not help"
+    held = snapshot(message=sentence, waiting=Waiting(held="tpm", sentence=sentence))
+    wide = format.progress_line(held, 200)
+    assert wide.endswith(f"$0.0123  {sentence}")
+    assert wide.count("held") == 1
+    assert format.progress_line(held, 130).endswith("$0.0123  held by TPM: 92 % of the ti…")
+    assert "held" not in format.progress_line(held, 110)
+
+
+@given(st.integers(0, 200), st.text(max_size=80), st.text(max_size=80))
+def test_it_never_wraps(width: int, message: str, sentence: str) -> None:
+    held = snapshot(message=message, waiting=Waiting(sentence=sentence))
+    assert format.cells(format.progress_line(held, width)) <= width
 
 
 @given(st.text(), st.integers(0, 20))

@@ -17,8 +17,10 @@ from batchdeck.providers.pricing import Prices, models_to_price, read_rates
 COUNTS = st.integers(0, 2_000_000)
 
 
-def config(model: str, base_url: str = "") -> RunConfig:
-    return RunConfig(name="r", input="-", input_format="jsonl", model=model, provider="custom", base_url=base_url)
+def config(model: str, base_url: str = "", price: tuple[float, float] | None = None) -> RunConfig:
+    return RunConfig(
+        name="r", input="-", input_format="jsonl", model=model, provider="custom", base_url=base_url, price=price
+    )
 
 
 def answer(tokens_in: int | None = 1000, tokens_out: int | None = 500, **more: object) -> Answer:
@@ -84,6 +86,37 @@ def test_a_model_on_this_machine_costs_nothing() -> None:
 
 def test_a_known_host_has_its_prices_without_a_preset() -> None:
     assert PRICES["custom"].cost(answer(), config("gpt-4o-mini", "https://api.openai.com/v1")) == pytest.approx(0.00045)
+
+
+@pytest.mark.parametrize("provider", ["openai", "vllm", "custom", "sim", "local"])
+def test_the_price_that_the_run_was_given_wins_over_every_list(provider: str) -> None:
+    given = config("gpt-4o-mini", price=(3.0, 15.0))
+    assert PRICES[provider].cost(answer(1_000_000, 100_000), given) == pytest.approx(4.5)
+    assert PRICES[provider].cost(answer(1_000_000, 100_000, tokens_cached=900_000), given) == pytest.approx(4.5)
+    assert PRICES[provider].cost(answer(), config("gpt-4o-mini", price=(0.0, 0.0))) == 0.0
+    assert PRICES[provider].cost(answer(tokens_out=None), given) is None, "what was used is not known"
+    assert PRICES[provider].known(given)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "base_url", "known"),
+    [
+        ("openai", "gpt-4o-mini", "", True),
+        ("openai", "no-such-model", "", False),
+        ("openai", "", "", True),
+        ("vllm", "gpt-4o-mini", "http://127.0.0.1:8000/v1", False),
+        ("vllm", "", "http://127.0.0.1:8000/v1", False),
+        ("custom", "gpt-4o-mini", "https://api.openai.com/v1", True),
+        ("sim", "gpt-4o-mini", "", False),
+        ("local", "smollm2", "", True),
+    ],
+)
+def test_before_a_run_it_is_known_whether_answers_will_have_a_price(
+    provider: str, model: str, base_url: str, known: bool
+) -> None:
+    assert PRICES[provider].known(config(model, base_url)) is known
+    if model:
+        assert (PRICES[provider].cost(answer(), config(model, base_url)) is not None) is known
 
 
 def test_cached_tokens_are_cheaper() -> None:

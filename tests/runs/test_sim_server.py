@@ -13,6 +13,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -20,7 +21,7 @@ import openai
 import pytest
 
 from batchdeck.errors import UsageError
-from batchdeck.sim.options import SimOptions
+from batchdeck.sim.options import SimOptions, build
 from batchdeck.sim.server import SimServer
 from batchdeck.sim.timers import fine_loop
 
@@ -237,6 +238,60 @@ async def test_beyond_the_quota_a_client_is_told_how_long_to_wait() -> None:
     assert all("x-ratelimit-limit-requests" in headers for _, headers, _ in answers)
 
 
+async def test_resets_in_anthropic_s_style_are_right_by_the_real_clock() -> None:
+    async with SimServer(SimOptions(latency_ms=0, rpm=60, shape="fixed", headers="anthropic")) as sim:
+        before = datetime.now(UTC)
+        _, headers, _ = await send(sim, "x")
+    reset = datetime.fromisoformat(headers["anthropic-ratelimit-requests-reset"])
+    assert timedelta(seconds=30) < reset - before < timedelta(seconds=62), "the minute began with the server"
+
+
+async def test_what_the_quota_let_in_is_counted_whatever_became_of_it() -> None:
+    async with SimServer(SimOptions(latency_ms=0, rpm=3, shape="fixed", faults={"500": 1.0})) as sim:
+        answers = [await send(sim, f"{number}") for number in range(5)]
+        stats = sim.stats()
+    assert [status for status, _, _ in answers] == [500, 500, 500, 429, 429]
+    assert stats["accepted"] == sim.model.quota.accepted_requests == 3
+    assert stats["tokens_served"] == sim.model.quota.accepted_tokens > 0
+    assert (stats["complete"], stats["tokens_in"], stats["tokens_out"]) == (0, 0, 0)
+
+
+# -- outages ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_outage_is_503_for_everything_until_it_is_over() -> None:
+    async with SimServer(SimOptions(latency_ms=0, down_at=0, down_for=1e9)) as sim, aiohttp.ClientSession() as http:
+        status, headers, body = await send(sim, "x")
+        assert status == 503
+        assert "overloaded" in json.loads(body)["error"]["message"]
+        assert "retry-after" not in headers
+        async with http.get(f"{sim.base_url}/models") as answer:
+            assert answer.status == 503
+        assert (await control(sim, "/sim/options", {"down_for": 0}))[0] == 200
+        assert (await send(sim, "x"))[0] == 200
+
+
+async def test_a_provider_that_is_gone_resets_kept_and_new_connections() -> None:
+    async with SimServer(SimOptions(latency_ms=0)) as sim, aiohttp.ClientSession() as http:
+
+        async def models() -> int:
+            async with http.get(f"{sim.base_url}/models") as answer:
+                return answer.status
+
+        assert await models() == 200
+        outage = {"down": "refuse", "down_at": 0, "down_for": 1e9}
+        assert (await control(sim, "/sim/options", outage))[0] == 200
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await models()
+        assert await raw(sim, "x", stream=True) == (b"", ConnectionResetError)
+        stats = sim.stats()
+        assert stats["turned_away"] >= 2
+        assert (stats["requests"], stats["by_status"]) == (0, {})
+        assert (await control(sim, "/sim/options", {"down_at": None}))[0] == 200
+        assert await models() == 200
+        assert (await send(sim, "x"))[0] == 200
+
+
 # -- faults as a client sees them ---------------------------------------------------------------------------------
 
 
@@ -447,6 +502,35 @@ def test_the_command_prints_its_base_url_first_and_dies_with_its_parent() -> Non
         assert process.wait(10) == 0
 
 
+def test_the_command_takes_every_option_of_a_quota() -> None:
+    flags = "--rpm 60 --input-tpm 900 --output-tpm 800 --rpd 500 --tpd 9000 --shape fixed --window-offset 9"
+    more = "--headers groq --no-retry-after --stranger 0.25 --shrink-at 50 --shrink-to 0.4"
+    ends = "--down-at 70 --down-for 8 --down refuse --out-of-money-at 90 --out-of-money-for 7"
+    with started(*flags.split(), *more.split(), *ends.split()) as (_, url):
+        request = urllib.request.Request(url.removesuffix("/v1") + "/sim/options", b"{}")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            options = build(json.load(answer))
+    assert options == SimOptions(
+        rpm=60,
+        input_tpm=900,
+        output_tpm=800,
+        rpd=500,
+        tpd=9_000,
+        shape="fixed",
+        window_offset=9,
+        headers="groq",
+        retry_after=False,
+        stranger=0.25,
+        shrink_at=50,
+        shrink_to=0.4,
+        down_at=70,
+        down_for=8,
+        down="refuse",
+        out_of_money_at=90,
+        out_of_money_for=7,
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_cleanly_on_a_signal(number: int) -> None:
     with started("--hold") as (process, url):
@@ -462,6 +546,7 @@ def test_the_command_ends_cleanly_on_a_signal(number: int) -> None:
         (["--fault", "boom=0.1"], "unknown fault 'boom'"),
         (["--fault", "hang"], "NAME=RATE"),
         (["--rpm", "0"], "rpm is 0"),
+        (["--stranger", "1"], "stranger is 1"),
         (["--require-key", "NO_SUCH_VARIABLE_HERE"], "NO_SUCH_VARIABLE_HERE"),
     ],
 )

@@ -13,6 +13,7 @@ import msgspec
 from sqlite_utils import Database
 
 from batchdeck.model import Event, RunConfig, Sample
+from batchdeck.settings import apply
 from batchdeck.store.migrations import migrate
 
 HOSTILE = (
@@ -73,12 +74,15 @@ def make_run(
     samples: Iterable[Sample] = (),
     events: Iterable[Event] = (),
     ending: str | None = None,
+    message: str = "",
+    changes: Mapping[str, float | None] | None = None,
     bare: bool = False,
 ) -> Path:
     """A run of ``n`` items of which the first ``settled`` (default all) have an outcome.
 
     retried: attempts answered 429 before the last one, by index. ending: how it ended; None, its engine is gone.
-    bare: only queued rows, a million a second.
+    message: what the engine said of it at last. changes: settings of its config. bare: only queued rows, a million a
+    second.
     """
     rng = random.Random(7)
     settled = 0 if bare else n if settled is None else settled
@@ -91,9 +95,9 @@ def make_run(
     )
     with db.conn:
         db.conn.execute(
-            "INSERT INTO run (id, run, created_at, updated_at, config, intent, ending)"
-            " VALUES (1, ?, 1795000000.0, 1795000100.0, ?, 'run', ?)",
-            (path.stem, msgspec.json.encode(config).decode(), ending),
+            "INSERT INTO run (id, run, created_at, updated_at, config, intent, ending, message)"
+            " VALUES (1, ?, 1795000000.0, 1795000100.0, ?, 'run', ?, ?)",
+            (path.stem, msgspec.json.encode(apply(config, changes or {})).decode(), ending, message),
         )
         db.conn.execute("INSERT INTO source VALUES (1, 'test', 100, 100, ?, ?, 1)", (n, n))
         if bare:
@@ -235,6 +239,6 @@ def _attempt(
 
 def _insert(db: Database, table: str, rows: Iterable[Any]) -> None:
     for row in rows:
-        values = msgspec.structs.astuple(row)
+        values = [json.dumps(value) if isinstance(value, dict) else value for value in msgspec.structs.astuple(row)]
         names = ", ".join(row.__struct_fields__)
         db.conn.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(values))})", values)

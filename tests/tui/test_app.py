@@ -27,6 +27,7 @@ from batchdeck_tui.commands import VERBS, palette
 from batchdeck_tui.outlet import CUT, Outlet
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.launch import LaunchScreen
+from batchdeck_tui.screens.limits import LimitsScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
 from tests.tui.console import launched, page, until
@@ -214,7 +215,7 @@ def test_no_color_means_none(home: Path) -> None:
 
 
 def test_every_command_can_be_carried_out() -> None:
-    homes = {"app": BatchdeckApp, "run": RunScreen, "runs": RunsScreen, "launch": LaunchScreen}
+    homes = {"app": BatchdeckApp, "run": RunScreen, "runs": RunsScreen, "limits": LimitsScreen, "launch": LaunchScreen}
     for verb in VERBS:
         node, action = homes[verb.scope], verb.action.partition("(")[0]
         if action.startswith("app."):
@@ -226,7 +227,7 @@ def test_every_command_can_be_carried_out() -> None:
 
 async def test_help_names_every_key_of_the_screen(home: Path) -> None:
     app = BatchdeckApp()
-    async with app.run_test(size=(120, 90)) as pilot:
+    async with app.run_test(size=(120, 140)) as pilot:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
         await until(pilot, lambda: all(verb.title in page(app) for verb in VERBS))

@@ -101,7 +101,7 @@ async def test_429s_and_chart_points_are_what_the_provider_served_and_the_run_fi
         assert charts.series("throughput") == select(run, samples.format("(done + failed) / dt"))
         assert charts.series("in_flight") == select(run, samples.format("in_flight"))
         assert charts.series("cap") == select(run, samples.format("concurrency"))
-        assert charts.series("queue") == select(run, samples.format("queued"))
+        assert charts.series("queue") == select(run, samples.format("queue_depth"))
         marks = select(run, "SELECT t, value FROM events WHERE kind = 'concurrency' ORDER BY id")
         assert charts.marks() == marks
         assert [cap for _, cap in marks] == [11.0]

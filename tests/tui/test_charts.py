@@ -187,6 +187,49 @@ def test_events_of_other_kinds_are_no_marks() -> None:
     assert history.marks == [(3.0, 4.0)]
 
 
+def test_the_queue_is_the_mean_of_what_waited_where_it_was_taken() -> None:
+    first, second, third = make_samples(3)[0]
+    history = History()
+    taken = msgspec.structs.replace(second, queue_depth=12.5)
+    empty = msgspec.structs.replace(third, queue_depth=0.0, waits={"streaming": 4})
+    history.extend([first, taken, empty], [])
+    assert [depth for _, depth in history.series["queue"].points] == [float(first.queued), 12.5, 0.0]
+
+
+async def test_changed_limits_an_outage_and_a_learned_quota_are_noted_beside_the_marks() -> None:
+    app = ChartsApp()
+    samples, events = make_samples(60)
+    kinds = ((10.0, "settings"), (40.0, "quota"), (41.0, "breaker"), (50.0, "pause"))
+    more = [Event(id=9 + n, t=t, at=0.0, kind=kind, detail="", value=None) for n, (t, kind) in enumerate(kinds)]
+    async with app.run_test(size=(160, 40)) as pilot:
+        app.charts.extend(samples, [*events, *more])
+        await pilot.pause()
+        assert app.charts.notes() == [(10.0, "settings"), (40.0, "quota"), (41.0, "breaker")]
+        assert app.charts.marks() == [(30.0, 20.0)], "turns of the cap, and nothing else"
+        for chart in app.query(Chart):
+            top = chart.render_line(1).text
+            assert "◆" in top
+            assert "!" in top, "of two in one place the outage"
+            assert "◇" not in top
+            assert "→ 20" in top
+        assert "┊" in app.text()
+        built = app.builds
+        app.charts.extend([], more)
+        await pilot.pause()
+        assert app.builds == built
+
+
+def test_notes_hide_nothing_that_was_measured() -> None:
+    points = [(float(t), 10.0) for t in range(100)]
+    notes = [(float(t), "settings") for t in range(0, 100, 10)]
+    with_notes = draw([Curve("x", points, fill=True)], [], (0.0, 100.0), 60, 8, notes=notes)
+    without = draw([Curve("x", points, fill=True)], [], (0.0, 100.0), 60, 8)
+    for noted, bare in zip(with_notes[1:], without[1:], strict=True):
+        noted_text, bare_text = ("".join(text for text, _ in line) for line in (noted, bare))
+        assert all(char in (kept, "┊") and (char == kept or kept in " \u2800")
+                   for char, kept in zip(noted_text, bare_text, strict=True))  # fmt: skip
+
+
 def test_a_sample_without_length_is_no_division_by_zero() -> None:
     sample: Sample = msgspec.structs.replace(make_samples(1)[0][0], dt=0.0)
     history = History()

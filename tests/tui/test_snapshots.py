@@ -19,14 +19,17 @@ from textual.widgets import Input, Select
 
 from batchdeck_tui import app
 from batchdeck_tui.app import BatchdeckApp
+from batchdeck_tui.messages import SnapshotReady
 from batchdeck_tui.plan import CUSTOM
 from batchdeck_tui.screens.confirm import ConfirmScreen
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.launch import LaunchScreen
+from batchdeck_tui.screens.limits import LimitsScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.errors import ErrorList
-from tests.tui.console import page, read, until
+from tests.tui.console import footer, page, read, until
+from tests.tui.held import held_by_tpm
 from tests.tui.runfile import HOSTILE, make_run, make_samples
 
 NOW = 1_795_000_400.0
@@ -224,6 +227,51 @@ def test_a_question_before_what_cannot_be_taken_back(draw: Draw, runs: Path, siz
         await until(pilot, lambda: "Let it run" in page(pilot.app))
 
     assert draw(size, prepare, runs / "reviews.db")
+
+
+async def held(pilot: Pilot[None], run: Path) -> RunScreen:
+    """The run's screen, as its engine would have it drawn."""
+    screen = await opened(pilot)
+    screen.on_snapshot_ready(SnapshotReady(held_by_tpm(run)))
+    await until(pilot, lambda: "held by TPM" in page(pilot.app) and "undo" not in footer(pilot.app))
+    await until(pilot, lambda: "drain" in footer(pilot.app))
+    await pilot.pause()
+    return screen
+
+
+@at(SMALL, LARGE)
+def test_a_run_that_its_tokens_a_minute_hold(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await held(pilot, runs / "tickets.db")
+
+    assert draw(size, prepare, runs / "tickets.db")
+
+
+@at(SMALL, LARGE)
+def test_the_form_of_limits(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await held(pilot, runs / "tickets.db")
+        await pilot.press("L")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LimitsScreen) and "tokens a minute" in page(pilot.app))
+        await pilot.press("tab", *"5oo")
+        await until(pilot, lambda: "--rpm: '5oo' is not" in page(pilot.app))
+
+    assert draw(size, prepare, runs / "tickets.db")
+
+
+@at(SMALL)
+def test_the_form_of_limits_of_a_run_that_its_budget_stopped(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    why = "the budget of $5.00 is used up; raise it (L, or --max-cost) and resume"
+    run = make_run(runs / "spent.db", 640, settled=220, ending="stopped", message=why, changes={"max_cost": 5.0})
+
+    async def prepare(pilot: Pilot[None]) -> None:
+        await opened(pilot, drawn=False)
+        await pilot.press("L")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LimitsScreen) and "is used up" in page(pilot.app))
+        pilot.app.screen.query_one("#max_cost", Input).focus()
+        await until(pilot, lambda: "costs more" in page(pilot.app))
+
+    assert draw(size, prepare, run)
 
 
 def test_the_pictures_tell_nothing_of_a_machine_and_load_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from textual.message import Message
@@ -251,9 +251,14 @@ class RunBridge:
             self._post(RowsSettled(items))
 
 
-async def resume(run: Path, *, retry_failed: bool = False) -> Reply:
-    """Start an engine on a run again, as the command line does it; never raises for one that cannot start."""
+async def resume(run: Path, *, retry_failed: bool = False, options: Mapping[str, str] | None = None) -> Reply:
+    """Start an engine on a run again, as the command line does it; never raises for one that cannot start.
+
+    options: settings that change with it, by their names, as a person wrote them.
+    """
     arguments = ["resume", str(run), "--detach", "--json"]
+    # joined to its option, no value is ever taken for an option of its own
+    arguments += [f"--{name.replace('_', '-')}={text}" for name, text in (options or {}).items()]
     try:
         counts = await asyncio.to_thread(_counts, run)
         if retry_failed and 0 < counts.failed <= counts.bad_lines:

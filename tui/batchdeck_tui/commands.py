@@ -10,8 +10,14 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-Scope = Literal["app", "runs", "run", "launch"]
-TITLES: dict[Scope, str] = {"run": "In a run", "runs": "In the list of runs", "launch": "New run", "app": "Everywhere"}
+Scope = Literal["app", "runs", "run", "limits", "launch"]
+TITLES: dict[Scope, str] = {
+    "run": "In a run",
+    "limits": "In the form of limits",
+    "runs": "In the list of runs",
+    "launch": "New run",
+    "app": "Everywhere",
+}
 
 _CAP = Binding.Group("cap", compact=True)
 
@@ -86,6 +92,40 @@ VERBS: tuple[Verb, ...] = (
         action="concurrency(-10)",
         title="Concurrency -10",
         does="ten fewer; never below one",
+    ),
+    Verb(
+        scope="run",
+        keys="L",
+        shown="L",
+        action="limits",
+        label="limits",
+        title="Limits and budgets",
+        does="a form of all that can be changed; of a stopped run too",
+    ),
+    Verb(
+        scope="run",
+        keys="}",
+        shown="}",
+        action="rpm(1)",
+        title="Requests a minute +10%",
+        does="raise the limit, from what the account has or the run does now",
+    ),
+    Verb(
+        scope="run",
+        keys="{",
+        shown="{",
+        action="rpm(-1)",
+        title="Requests a minute -10%",
+        does="lower the limit",
+    ),
+    Verb(
+        scope="run",
+        keys="u",
+        shown="u",
+        action="undo",
+        label="undo",
+        title="Undo a change of limits",
+        does="the last one made here; again, the one before",
     ),
     Verb(
         scope="run",
@@ -165,7 +205,6 @@ VERBS: tuple[Verb, ...] = (
         keys="f",
         shown="f",
         action="filter",
-        label="filter",
         title="Filter by state",
         does="all, in flight, queued, done, failed; F goes the other way",
     ),
@@ -209,6 +248,34 @@ VERBS: tuple[Verb, ...] = (
         label="detach",
         title="Detach",
         does="back to the shell; the run goes on",
+    ),
+    Verb(
+        scope="limits",
+        keys="ctrl+s",
+        shown="^s",
+        action="apply",
+        title="Apply the changes",
+        does="all at once; a run without an engine is resumed with them",
+        priority=True,
+    ),
+    Verb(
+        scope="limits",
+        keys="down,tab",
+        shown="↓ tab",
+        action="app.focus_next",
+        title="Next field",
+        does="↑ and shift+tab go back",
+        palette=False,
+        priority=True,
+    ),
+    Verb(
+        scope="limits",
+        keys="escape",
+        shown="esc",
+        action="leave",
+        title="Leave the form",
+        does="nothing is changed",
+        palette=False,
     ),
     Verb(
         scope="runs",

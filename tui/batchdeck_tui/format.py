@@ -68,6 +68,11 @@ def short(number: float | None) -> str:
     return f"{number:.1f}"
 
 
+def brief(number: float | None) -> str:
+    """As ``short``, and a round number has no ``.0``: ``90k``."""
+    return short(number).replace(".0", "")
+
+
 def rate(per_second: float | None) -> str:
     """``12.3/s``, ``0.25/s``; slower than one in ten seconds by the minute: ``4.2/min``."""
     if per_second is None:

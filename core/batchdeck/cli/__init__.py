@@ -13,6 +13,7 @@ VERBS = {
     "run": "Launch a batch: prompts from a file, answers into a run file.",
     "resume": "Go on with a run that was drained, cancelled or interrupted.",
     "watch": "Open the console on a run.",
+    "ctl": "Steer a run that is going: limits, budgets, pause, drain, retry, status.",
     "ls": "List the runs known here.",
     "show": "Show one run, or one item of it.",
     "export": "Write a run's results as JSONL or CSV.",

@@ -14,7 +14,7 @@ import msgspec
 from batchdeck.config import log_path
 from batchdeck.daemon import exit_code, host, run_loop, write_log
 from batchdeck.export import row_json
-from batchdeck.format import progress_line
+from batchdeck.format import count, progress_line, some
 from batchdeck.inert import inert
 from batchdeck.model import Launch, Ready, Snapshot, Summary
 from batchdeck.store.runfile import RunFile
@@ -107,6 +107,10 @@ def _say(summary: Summary) -> None:
         f" {summary.rate_limit_hits} rate-limit hits",
         file=say,
     )
+    if summary.mode == "rate-limited":
+        hits = some(summary.rate_limit_hits, "hit")
+        depth = f"average queue depth {summary.queue_depth:,.1f}"
+        print(f"rate limited: cap {count(summary.concurrency)}, {hits}, {depth}", file=say)
     if summary.message:
         print(inert(summary.message), file=say)
     for error in summary.errors[:10]:

@@ -8,9 +8,17 @@ from typing import Any
 
 import click
 
-from batchdeck import config, lock
-from batchdeck.cli.options import split_headers, whole_path
-from batchdeck.cli.run import start, view_options
+from batchdeck import config, lock, settings
+from batchdeck.cli.options import (
+    LIMITS,
+    Sectioned,
+    changes,
+    check_price,
+    setting_options,
+    split_headers,
+    whole_path,
+)
+from batchdeck.cli.run import VIEW, metrics_option, start, view_options
 from batchdeck.errors import EngineGone, RunLocked, UsageError
 from batchdeck.model import Command, Launch, LockInfo, Reply
 
@@ -25,22 +33,36 @@ def newest_unfinished() -> Path:
     raise UsageError("no run waits to be resumed; 'batchdeck ls' lists them all")
 
 
-async def _ask(info: LockInfo, commands: list[Command]) -> Reply:
+def check_budget(run: Path, given: dict[str, float | None]) -> None:
+    """Refuse a limit in dollars for a run of unknown price. Raises ``UsageError``."""
+    if given.get("max_cost") is None:
+        return
+    from batchdeck.store.reader import RunReader
+
+    with RunReader(run, still=True) as reader:
+        check_price(settings.apply(reader.meta().config, given))
+
+
+async def _ask(info: LockInfo, given: dict[str, float | None], retry_failed: bool) -> Reply:
     from batchdeck.control.client import ControlClient
 
-    reply = Reply(ok=False, message="nothing asked")
     async with ControlClient(info.endpoint) as client:
-        for one in commands:
-            reply = await client.command(one)
-    return reply
+        if given:
+            changed = await client.command(Command(name="configure", settings=given))
+            # A run that goes already needs no more than that.
+            goes = not retry_failed and (await client.snapshot()).state == "running"
+            if goes or not changed.ok:
+                return changed
+        return await client.command(Command(name="retry" if retry_failed else "resume"))
 
 
-def ask_live(info: LockInfo, run: Path, concurrency: int | None, retry_failed: bool) -> None:
-    """Let an engine that still stands by this run go on. Raises ``RunLocked`` when it is at work already."""
-    commands = [] if concurrency is None else [Command(name="concurrency", value=concurrency)]
-    commands.append(Command(name="retry" if retry_failed else "resume"))
+def ask_live(info: LockInfo, run: Path, given: dict[str, float | None], retry_failed: bool) -> None:
+    """Let an engine that still stands by this run go on, with these settings changed.
+
+    Raises ``RunLocked`` when it is at work already and nothing was to be changed.
+    """
     try:
-        reply = asyncio.run(_ask(info, commands))
+        reply = asyncio.run(_ask(info, given, retry_failed))
     except EngineGone:
         reply = Reply(ok=False, message="its engine does not answer")
     if not reply.ok:
@@ -49,13 +71,23 @@ def ask_live(info: LockInfo, run: Path, concurrency: int | None, retry_failed: b
         )
 
 
-@click.command()
+@click.command(
+    cls=Sectioned,
+    sections={
+        "Limits and budgets, where they change ('off' takes one away)": LIMITS,
+        "How it is shown": (*VIEW, "metrics_port"),
+    },
+)
 @click.argument("run", required=False)
-@click.option("--concurrency", "-c", type=click.IntRange(1, 10_000), help="Another concurrency than before.")
+@setting_options("concurrency")
+@setting_options(*LIMITS)
 @click.option("--retry-failed", is_flag=True, help="Try failed items again, too.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="A header whose value was not kept.")
 @view_options
-def command(run: str | None, concurrency: int | None, retry_failed: bool, header: tuple[str, ...], **view: Any) -> None:
+@metrics_option
+def command(
+    run: str | None, retry_failed: bool, header: tuple[str, ...], metrics_port: int | None, **rest: Any
+) -> None:
     """Go on with RUN after a drain, Ctrl+C, a crash or a reboot. What is done is not sent again.
 
     RUN is a run file, a run's name, or the beginning of one; without it: the newest run that is not done.
@@ -66,22 +98,30 @@ def command(run: str | None, concurrency: int | None, retry_failed: bool, header
       batchdeck resume prompts-1120-173400 --concurrency 32
       batchdeck resume answers.db --headless --json
       batchdeck resume prompts --retry-failed
+      batchdeck resume prompts --max-cost 5 --rpm off
     """
+    given, view = changes(rest), {name: rest[name] for name in VIEW}
     path = config.find_run(run) if run else newest_unfinished()
+    check_budget(path, given)
     kept, secrets = split_headers(header)
     info = lock.probe(path)
     if info is not None:
         if view["headless"] or view["follow"]:
             raise RunLocked(f"{path} is in the hands of process {info.pid} on {info.host}; 'batchdeck watch' shows it")
-        ask_live(info, path, concurrency, retry_failed)
+        if metrics_port is not None:
+            raise UsageError(
+                f"--metrics-port is for an engine that starts, and {path} has one; 'batchdeck ctl metrics' prints them"
+            )
+        ask_live(info, path, given, retry_failed)
         _attach(path, view)
         return
     launch = Launch(
         path=whole_path(path),
         config=None,
         secrets={name: value for name, value in {**kept, **secrets}.items() if value},
-        concurrency=concurrency,
+        settings=given,
         retry_failed=retry_failed,
+        metrics_port=metrics_port,
     )
     start(launch, **view)
 

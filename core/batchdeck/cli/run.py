@@ -12,11 +12,41 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from batchdeck.cli.options import Seconds, checked_text, new_run_path, split_headers, split_params, whole_path
+from batchdeck import settings
+from batchdeck.cli.options import (
+    LIMITS,
+    Price,
+    Seconds,
+    Sectioned,
+    changes,
+    check_price,
+    checked_text,
+    new_run_path,
+    setting_options,
+    split_headers,
+    split_params,
+    whole_path,
+)
 from batchdeck.errors import InputError, UsageError
 from batchdeck.model import Launch, Limits, RunConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+VIEW = ("headless", "detach", "as_json", "follow", "quiet")
+SECTIONS = {
+    "Limits and budgets ('batchdeck ctl config' changes them while it runs)": (*LIMITS, "price"),
+    "Errors and time limits": (
+        "max_retries", "max_wait", "connect_timeout", "first_token_timeout", "idle_timeout", "timeout", "strict",
+    ),
+    "Where it is kept and how it is shown": ("db", "name", "dry_run", *VIEW, "metrics_port"),
+}  # fmt: skip
+
+metrics_option = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Serve /metrics for Prometheus on this port of 127.0.0.1; 0: any free one, named in the engine's log.",
+)
 
 
 def view_options(function: F) -> F:
@@ -58,7 +88,7 @@ def start(launch: Launch, *, headless: bool, detach: bool, as_json: bool, follow
         print(f"{launch.path}\nwatch it with: batchdeck watch {Path(launch.path).stem}")
 
 
-@click.command()
+@click.command(cls=Sectioned, sections=SECTIONS)
 @click.argument("input")
 @click.option("--provider", help="openai, groq, together, mistral, openrouter, deepseek, xai, gemini, ollama, vllm,"
               " llama.cpp, local (a small real model), sim (simulated).")  # fmt: skip
@@ -68,14 +98,16 @@ def start(launch: Launch, *, headless: bool, detach: bool, as_json: bool, follow
 @click.option("--prompt-file", type=click.Path(dir_okay=False), help="The template, from a file.")
 @click.option("--system", "-s", help="System prompt; a template too.")
 @click.option("--input-format", type=click.Choice(["jsonl", "csv", "text"]), help="If the name does not tell.")
-@click.option("--concurrency", "-c", type=click.IntRange(1, 10_000), default=10, show_default=True,
-              help="Requests in flight at once; + and - change it while it runs.")  # fmt: skip
+@setting_options("concurrency", default={"concurrency": "10"})
 @click.option("--limit", type=click.IntRange(1), help="Only the first N rows.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Longest answer.")
 @click.option("--param", multiple=True, metavar="K=V", help="Any other field of the request, e.g. temperature=0.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'",
               help="Extra header; '${VARIABLE}' is filled from the environment, and only that is kept.")  # fmt: skip
 @click.option("--stream/--no-stream", default=True, help="Ask for a stream (default) or for one JSON answer.")
+@setting_options(*LIMITS)
+@click.option("--price", type=Price(), metavar="IN/OUT",
+              help="US dollars for a million input and output tokens, e.g. 0.15/0.60.")  # fmt: skip
 @click.option("--max-retries", type=click.IntRange(0), default=5, show_default=True,
               help="Tries again after errors that may pass (5xx, timeouts, broken connections).")  # fmt: skip
 @click.option("--max-wait", type=Seconds(), metavar="SECONDS",
@@ -95,6 +127,7 @@ def start(launch: Launch, *, headless: bool, detach: bool, as_json: bool, follow
 @click.option("--sim-option", multiple=True, metavar="K=V", hidden=True, help="Option of --provider sim, e.g. rpm=600.")
 @click.option("--model-path", help="With --provider local: a GGUF file of your own.")
 @view_options
+@metrics_option
 def command(**given: Any) -> None:
     """Send every prompt of INPUT (JSONL, CSV, text, or - for standard input) to a model.
 
@@ -108,10 +141,11 @@ def command(**given: Any) -> None:
       batchdeck run prompts.jsonl --base-url http://127.0.0.1:8000/v1 -m my-model -c 64
       cat prompts.jsonl | batchdeck run - --provider sim -m sim --json
       batchdeck run rows.jsonl --provider openai -m gpt-4o-mini --dry-run
+      batchdeck run rows.jsonl --provider openai -m gpt-4o-mini --max-cost 2.50 --max-errors 5% --deadline 17:30
 
     \b
     Exit codes: 0 all done, 1 failed, 2 usage, 3 some items failed,
-    4 stopped (refused key, exhausted quota), 130 interrupted.
+    4 stopped (refused key, used-up budget, provider down), 130 interrupted.
     """
     checked_text(given)
     config, secrets = build_config(given)
@@ -126,7 +160,7 @@ def command(**given: Any) -> None:
         raise UsageError(f"{path} exists already; 'batchdeck resume {path}' goes on with it")
     config = msgspec.structs.replace(config, name=path.stem)
     start(
-        Launch(path=whole_path(path), config=config, secrets=secrets),
+        Launch(path=whole_path(path), config=config, secrets=secrets, metrics_port=given["metrics_port"]),
         headless=given["headless"],
         detach=given["detach"],
         as_json=given["as_json"],
@@ -178,7 +212,6 @@ def build_config(given: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
         params=split_params(given["param"]),
         max_tokens=given["max_tokens"],
         stream=given["stream"],
-        concurrency=given["concurrency"],
         limit=given["limit"],
         max_retries=given["max_retries"],
         max_wait=given["max_wait"],
@@ -190,7 +223,10 @@ def build_config(given: dict[str, Any]) -> tuple[RunConfig, dict[str, str]]:
         ),
         strict=given["strict"],
         managed=managed,
+        price=given["price"],
     )
+    config = settings.apply(config, changes(given))
+    check_price(config)
     return config, secrets
 
 

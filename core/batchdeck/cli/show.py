@@ -134,6 +134,7 @@ def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
     yield _line("cost", spent(counts.cost, counts.unpriced))
     mean = f", {rate(settled / counts.seconds)}" if counts.seconds and settled else ""
     yield _line("time", f"{duration(counts.seconds)}{mean}")
+    yield from _limit_lines(meta)
     yield from _config_lines(meta)
     if meta.errors:
         yield from ("", "errors")
@@ -148,6 +149,22 @@ def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
         yield from ("", f"to go on with it: batchdeck resume {shlex.quote(inert(meta.path))}")
 
 
+def _limit_lines(meta: RunMeta) -> Iterator[str]:
+    """How it met its account's limits, and the limits and budgets that were set."""
+    from batchdeck.cli.status import budgets
+    from batchdeck.settings import SETTINGS, read, show
+
+    counts, given = meta.counts, read(meta.config)
+    if counts.rate_limit_hits:
+        yield _line("queue", f"{counts.queue_depth:,.1f} items waited on average")
+    for budget in budgets(given, counts):
+        yield _line("budget", budget)
+    for name, setting in SETTINGS.items():
+        value = given[name]
+        if setting.field[0] == "quotas" and value is not None:
+            yield _line("limit", f"{show(name, value)} {setting.title}")
+
+
 def _config_lines(meta: RunMeta) -> Iterator[str]:
     """What was asked for; settings that nobody gave are left out."""
     from batchdeck.export import inert_json
@@ -155,9 +172,13 @@ def _config_lines(meta: RunMeta) -> Iterator[str]:
 
     yield from ("", "settings")
     for name, value in without_secrets(meta)["config"].items():
-        if value in (None, "", {}, False) or name in ("name", "limits"):
+        if value in (None, "", {}, False) or name in ("name", "limits", "quotas", "budget"):
+            continue
+        if name == "priority" and value == 1:
             continue
         text = value if isinstance(value, str) else inert_json(value).decode()
+        if name == "price":
+            text = f"${value[0]:g} in, ${value[1]:g} out for a million tokens"
         shown = inert(text)
         yield f"  {name.replace('_', ' ')}: {shown if len(shown) <= 200 else shown[:199] + '…'}"
 

@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from batchdeck.errors import BatchdeckError
 from batchdeck.process import allow_open_files
-from batchdeck.sim.options import FAULTS, SimOptions, build, parse_faults
+from batchdeck.sim.options import FAULTS, Shape, SimOptions, Style, build, parse_faults
 
 _DEFAULTS = SimOptions()
 
@@ -26,6 +26,12 @@ Examples:
       an account quota: x-ratelimit-* headers, 429 and Retry-After beyond it
   batchdeck sim --latency-ms 50 --seed 7
       every response takes exactly 50 ms
+  batchdeck sim --rpm 600 --shape fixed --headers none --no-retry-after
+      a quota that begins anew each minute, and not a word about it
+  batchdeck sim --rpm 600 --stranger 0.5 --shrink-at 300 --shrink-to 0.3
+      somebody else uses half of it; after 5 minutes only 30 % of it is left
+  batchdeck sim --down-at 60 --down-for 120 --down refuse
+      an outage: connections break from second 60 on, for two minutes
   batchdeck sim --fault 500=0.02 --fault hang=0.005
       2 % of the answers are a 500, 0.5 % never come
 
@@ -54,12 +60,67 @@ While it runs:
 )
 @click.option("--rpm", type=float, help="Account quota: requests a minute.")
 @click.option("--tpm", type=float, help="Account quota: tokens a minute, prompts and answers.")
+@click.option("--input-tpm", type=float, help="Account quota: tokens of prompts a minute.")
+@click.option("--output-tpm", type=float, help="Account quota: tokens of answers a minute.")
+@click.option("--rpd", type=float, help="Account quota: requests a day, counted from the start.")
+@click.option("--tpd", type=float, help="Account quota: tokens a day, counted from the start.")
+@click.option(
+    "--shape",
+    type=click.Choice(get_args(Shape)),
+    default=_DEFAULTS.shape,
+    show_default=True,
+    help="How a minute is counted: a bucket that refills, the last 60 s, or one minute after the other.",
+)
 @click.option(
     "--burst",
     type=float,
     default=_DEFAULTS.burst,
     show_default=True,
-    help="Share of a minute's quota that may be used at once.",
+    help="Of a bucket: share of a minute's quota that may be used at once.",
+)
+@click.option("--window-offset", type=float, default=0.0, help="Of fixed minutes: seconds until the first begins.")
+@click.option(
+    "--headers",
+    type=click.Choice(get_args(Style)),
+    default=_DEFAULTS.headers,
+    show_default=True,
+    help="Whose rate-limit headers to send.",
+)
+@click.option("--retry-after/--no-retry-after", default=True, help="Whether a 429 says how long to wait.")
+@click.option("--stranger", type=float, default=0.0, help="Share of the minute quotas that somebody else uses.")
+@click.option("--shrink-at", type=float, metavar="SECONDS", help="The quota shrinks so long after the start.")
+@click.option(
+    "--shrink-to", type=float, default=_DEFAULTS.shrink_to, show_default=True, help="To what share of itself."
+)
+@click.option("--down-at", type=float, metavar="SECONDS", help="An outage begins so long after the start.")
+@click.option(
+    "--down-for",
+    type=float,
+    metavar="SECONDS",
+    default=_DEFAULTS.down_for,
+    show_default=True,
+    help="How long it lasts.",
+)
+@click.option(
+    "--down",
+    type=click.Choice(("503", "refuse")),
+    default=_DEFAULTS.down,
+    show_default=True,
+    help="What a request meets then: status 503, or a connection that is reset.",
+)
+@click.option(
+    "--out-of-money-at",
+    type=float,
+    metavar="SECONDS",
+    help="The account is out of money so long after the start: 429 insufficient_quota.",
+)
+@click.option(
+    "--out-of-money-for",
+    type=float,
+    metavar="SECONDS",
+    default=_DEFAULTS.out_of_money_for,
+    show_default=True,
+    help="Until somebody pays.",
 )
 @click.option(
     "--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of answers that fail so; repeatable."

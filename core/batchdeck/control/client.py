@@ -1,7 +1,8 @@
 """The client's end of the control API: ``httpx`` over a run's Unix socket.
 
 Endpoints: ``GET /v1/snapshot``, ``GET /v1/stream`` (NDJSON, 10 a second), ``GET /v1/live?rows=1,2&full=1``,
-``POST /v1/command`` (a ``model.Command``, answered by a ``model.Reply``), ``GET /v1/info`` (a ``model.LockInfo``).
+``POST /v1/command`` (a ``model.Command``, answered by a ``model.Reply``), ``GET /v1/info`` (a ``model.LockInfo``),
+``GET /metrics`` (Prometheus text).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from batchdeck.model import Command, Live, LockInfo, Reply, Snapshot
 
 T = TypeVar("T")
 BASE = "http://batchdeck"
+LONG_SECONDS = 60.0
+"""A retry of a million items is answered when all of them are back in the queue."""
 
 
 class ControlClient:
@@ -53,9 +56,17 @@ class ControlClient:
             query["full"] = "1"
         return await self._get("/v1/live", Live, query)
 
-    async def command(self, command: Command) -> Reply:
+    async def metrics(self) -> str:
+        """What Prometheus would scrape."""
         try:
-            answer = await self._http.post("/v1/command", content=msgspec.json.encode(command))
+            return (await self._http.get("/metrics")).raise_for_status().text
+        except httpx.HTTPError as error:
+            raise EngineGone(f"the engine does not answer: {error}") from error
+
+    async def command(self, command: Command) -> Reply:
+        patience = httpx.Timeout(5.0, read=LONG_SECONDS if command.name == "retry" else 5.0)
+        try:
+            answer = await self._http.post("/v1/command", content=msgspec.json.encode(command), timeout=patience)
             return msgspec.json.decode(answer.content, type=Reply)
         except (httpx.HTTPError, msgspec.DecodeError) as error:
             raise EngineGone(f"the engine does not answer: {error}") from error

@@ -1,4 +1,4 @@
-"""The engine's end of the control API: plain HTTP on a Unix socket, served by ``aiohttp``.
+"""The engine's end of the control API: plain HTTP on a Unix socket, served by ``aiohttp``; ``/metrics`` on TCP, too.
 
 Endpoints: see ``control.client``. A snapshot is taken and encoded once a tick for all clients; a slow client misses
 ticks and gets only the latest.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -16,9 +17,12 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
+from batchdeck.control.prometheus import CONTENT_TYPE, exposition
 from batchdeck.engine.engine import Engine
-from batchdeck.errors import BatchdeckError
+from batchdeck.errors import BatchdeckError, UsageError
 from batchdeck.model import Command, LockInfo, Reply, Snapshot
+
+log = logging.getLogger("batchdeck.control")
 
 TICK_SECONDS = 0.1
 MAX_ROWS = 500
@@ -31,7 +35,7 @@ class ControlServer:
         self._engine = engine
         self._take = take
         self._info = info
-        self._runner: web.AppRunner | None = None
+        self._runners: list[web.AppRunner] = []
         self._frame = b""
         self._tick = asyncio.Condition()
         self._ticker: asyncio.Task[None] | None = None
@@ -52,8 +56,8 @@ class ControlServer:
         app.router.add_get("/v1/stream", self._get_stream)
         app.router.add_get("/v1/live", self._get_live)
         app.router.add_post("/v1/command", self._post_command)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-        await self._runner.setup()
+        app.router.add_get("/metrics", self._get_metrics)
+        runner = await self._serve(app)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -63,8 +67,32 @@ class ControlServer:
         except OSError as error:
             sock.close()
             raise BatchdeckError(f"the control socket {path} cannot be made: {error.strerror}") from error
-        await web.SockSite(self._runner, sock).start()
+        await web.SockSite(runner, sock).start()
         self._ticker = asyncio.create_task(self._ticks())
+
+    async def listen_metrics(self, port: int) -> int:
+        """Serve ``/metrics``, and nothing that steers, on this port of loopback; 0: any free one. Returns the port.
+
+        Raises ``UsageError`` when it cannot be had.
+        """
+        try:
+            sock = socket.create_server(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(
+                f"--metrics-port {port} cannot be had ({error.strerror}); 0 takes any that is free"
+            ) from error
+        app = web.Application()
+        app.router.add_get("/metrics", self._get_metrics)
+        await web.SockSite(await self._serve(app), sock).start()
+        bound: int = sock.getsockname()[1]
+        log.info("metrics at http://127.0.0.1:%d/metrics", bound)
+        return bound
+
+    async def _serve(self, app: web.Application) -> web.AppRunner:
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
 
     async def close(self) -> None:
         """A last snapshot to everybody, then the end."""
@@ -72,8 +100,8 @@ class ControlServer:
         if self._ticker is not None:
             self._ticker.cancel()
         await self._publish()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        for runner in self._runners:
+            await runner.cleanup()
         Path(self._info.endpoint).unlink(missing_ok=True)
 
     async def _ticks(self) -> None:
@@ -92,6 +120,17 @@ class ControlServer:
 
     async def _get_snapshot(self, request: web.Request) -> web.Response:
         return _json(self._take())
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        config, collector = self._engine.config, self._engine.journal.collector
+        text = exposition(
+            self._take(),
+            provider=config.provider,
+            model=config.model,
+            seconds={"duration": collector.e2e, "time_to_first_chunk": collector.ttft},
+            tokens={"input": collector.tokens_in, "output": collector.tokens_out},
+        )
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def _get_stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
@@ -134,6 +173,10 @@ class ControlServer:
                     return Reply(ok=False, message="concurrency: give value or by")
                 cap = command.value if command.value is not None else engine.gate.cap + (command.by or 0)
                 return engine.steer.set_concurrency(max(1, cap))
+            case "configure":
+                if not command.settings:
+                    return Reply(ok=False, message="configure: give settings")
+                return engine.steer.configure(command.settings)
             case "pause":
                 return engine.steer.pause()
             case "resume":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -32,7 +33,7 @@ class Flight:
 
     __slots__ = (
         "_decoder", "_limits", "_loop", "_provider", "abort", "body", "deadline", "deadline_kind", "error", "first_at",
-        "headers", "last_at", "order", "phase", "raw", "received", "sends", "started", "started_at", "status", "task",
+        "headers", "last_at", "on_head", "order", "phase", "raw", "received", "sends", "started", "started_at", "status", "task",
         "text",
     )  # fmt: skip
 
@@ -54,6 +55,8 @@ class Flight:
         self.abort: str | None = None
         self.error: DecodeError | None = None
         self.task: asyncio.Task[None] | None = None
+        self.on_head: Callable[[int, tuple[tuple[str, str], ...]], None] | None = None
+        """Told status and headers as soon as they are there: what they say of the account is old when the body ends."""
         self._provider = provider
         self._limits = limits
         self._loop = loop
@@ -109,6 +112,8 @@ class Flight:
         if 200 <= status < 300:
             content_type = next((value for name, value in headers if name == "content-type"), "")
             self._decoder = self._provider.decoder(content_type, self.order.stream)
+        if self.on_head is not None:
+            self.on_head(status, headers)
 
     def data(self, chunk: bytes) -> None:
         self.received += len(chunk)

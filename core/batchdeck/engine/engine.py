@@ -10,24 +10,28 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal, NamedTuple, Protocol
 
+from batchdeck.engine.admission import Admission, Held
 from batchdeck.engine.attempt import Flight
-from batchdeck.engine.gate import MOST, Gate
+from batchdeck.engine.gate import MOST
 from batchdeck.engine.ingest import Arrived
 from batchdeck.engine.journal import Journal, Trace
 from batchdeck.engine.pool import Job, Pool
 from batchdeck.engine.queue import Work, WorkQueue
 from batchdeck.engine.steering import Steering
+from batchdeck.engine.waiting import Waits, tally
 from batchdeck.errors import BatchdeckError, StoreError
 from batchdeck.inputs.base import SourceState
-from batchdeck.limits.cooldown import Cooldown
+from batchdeck.limits.estimate import Need
 from batchdeck.model import (
     ENDINGS,
     Counts,
     ErrorClass,
     Failure,
     Item,
+    Reason,
     RunConfig,
     RunState,
     Settled,
@@ -36,6 +40,7 @@ from batchdeck.model import (
     Wall,
     WorkOrder,
 )
+from batchdeck.retry.breaker import QUOTA
 from batchdeck.retry.policy import RetryPolicy, backoff, may_retry
 from batchdeck.store.writer import Commit, Store
 
@@ -63,6 +68,14 @@ class Slots(Protocol):
 
     def price(self, settled: Settled) -> Settled:
         """The same with its cost, where it is known."""
+
+
+class Candidate(NamedTuple):
+    """The next request: chosen, said, and waiting for its share of the quota."""
+
+    work: Work
+    order: WorkOrder
+    need: Need
 
 
 class Engine:
@@ -95,9 +108,12 @@ class Engine:
         self.counts = counts
         self.errors = errors
         self.seq = seq
-        self.gate = Gate(config.concurrency, most)
+        self._loop = asyncio.get_running_loop()
+        self.admission = Admission(config, self._loop.time(), rng, wall, most)
+        self.gate = self.admission.gate
+        self.cooldown = self.admission.cooldown
         self.queue = WorkQueue()
-        self.cooldown = Cooldown(rng)
+        self.waits = Waits(self._loop.time())
         self.state: RunState = "starting"
         self.message = ""
         self.flights: dict[int, Flight] = {}
@@ -112,7 +128,7 @@ class Engine:
         self._rng = rng
         self._ingest = ingest
         self._on_commit = on_commit
-        self._loop = asyncio.get_running_loop()
+        self._next: Candidate | None = None
         self.pool = Pool(slots.fly, self._landed, self._is_spare)
         self.journal = Journal(store, wall, counts, samples, trace)
         self.steer = Steering(self, store)
@@ -138,6 +154,9 @@ class Engine:
         self._stop = None
         self.message = ""
         self.queue.restart()
+        self._next = None
+        self.admission.begin(self.config, self._loop.time())
+        self.waits = Waits(self._loop.time())
         self.journal.begin(self.counts)
         self.state = "running"
         began = "resumed" if self.counts.attempts or self.counts.seconds else "started"
@@ -149,6 +168,7 @@ class Engine:
                 chores = [group.create_task(self._sweep()), group.create_task(self._sampling())]
                 if self._ingest is not None and not self.ingest_complete:
                     chores.append(group.create_task(self._ingesting(self._ingest)))
+                self._check_limits()
                 self.dispatch()
                 ending = await self._ended
                 for chore in chores:
@@ -166,9 +186,11 @@ class Engine:
             self.pool.close()
             self.flights.clear()
             self.gate.in_flight = 0
+            self._next = None
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+        self.waits.hold(self._loop.time(), "stopping")
         await self._finish(ending)
         return ending
 
@@ -215,29 +237,70 @@ class Engine:
         if self._stop is not None:
             ending, self.message = self._stop
             self._end(ending)
-        elif self.ingest_complete and not self._pulling and self.queue.is_empty:
+        elif self.ingest_complete and not self._pulling and self.queue.is_empty and self._next is None:
             self._end("done")
 
     # -- decisions
 
-    def _admit(self, now: float) -> Work | None:
-        """The next item to send, or None with the wake-up set where time will help."""
-        if self.state != "running" or self._stop is not None or self.store_trouble is not None or self.is_ending:
-            return None
-        if not self.gate.has_room or self.uncommitted >= self.gate.cap:
-            return None
-        held = self.cooldown.wait(now, self.gate.in_flight, self.gate.cap)
-        if held > 0:
-            self._wake_at(now + held)
-            return None
-        # What is in flight may all come back to wait: a new item starts only if the heap keeps its bound.
-        fresh = self.queue.backoff + self.gate.in_flight < 4 * self.gate.cap
-        work = self.queue.pop(now, fresh=fresh)
-        if work is None:
-            due = self.queue.next_due()
-            if due is not None:
-                self._wake_at(due)
-        return work
+    def _admit(self, now: float) -> Candidate | None:
+        """The next request to send, or None with the reason noted and the wake-up set where time will help.
+
+        Who comes first goes first: once chosen, an item waits for its share of the quota and nothing overtakes it.
+        """
+        held = self._closed(now)
+        if held is None and self._choose(now):
+            assert self._next is not None
+            held = self.admission.spaced(now, self._next.need)
+            if held is None:
+                chosen, self._next = self._next, None
+                return chosen
+        elif held is None:
+            held = self._idle()
+        reason, until = held if held is not None else (None, None)
+        self.waits.hold(now, reason if self.queued else None, until)
+        if until is not None:
+            self._wake_at(until)
+        return None
+
+    def _closed(self, now: float) -> Held | None:
+        """What holds everything back."""
+        if self._stop is not None or self.is_ending:
+            return Held("stopping", None)
+        if self.state != "running":
+            return Held("paused", None)
+        if self.store_trouble is not None or self.uncommitted >= self.gate.cap:
+            return Held("store", None)
+        return self.admission.closed(now, self.counts)
+
+    def _choose(self, now: float) -> bool:
+        """Take the next item from the queue, as a request; one that can never be sent fails here."""
+        while self._next is None:
+            # What is in flight may all come back to wait: a new item starts only if the heap keeps its bound.
+            fresh = self.queue.backoff + self.gate.in_flight < 4 * self.gate.cap
+            work = self.queue.pop(now, fresh=fresh)
+            if work is None:
+                return False
+            try:
+                order = self._slots.order(work.item, work.attempts + 1)
+            except BatchdeckError as error:
+                self._unsendable(work, "bad_input", str(error))
+                continue
+            need = self.admission.quota.need(len(order.body))
+            refused = self.admission.quota.refuses(need)
+            if refused is not None:
+                self._unsendable(work, "request_too_large", refused.message)
+                continue
+            self._next = Candidate(work, order, need)
+        return True
+
+    def _idle(self) -> Held | None:
+        """Nothing can be sent: what is it that is waited for?"""
+        due = self.queue.next_due()
+        if self._pulling or not self.queue.is_dry:
+            return Held("store" if self._pulling or self.ingest_complete else "input", due)
+        if due is not None:
+            return Held("cooldown" if self.cooldown.until >= due else "backoff", due)
+        return None if self.ingest_complete else Held("input", None)
 
     def dispatch(self) -> None:
         """Start all that may start now, and look ahead for more."""
@@ -250,28 +313,34 @@ class Engine:
 
     def _next_job(self) -> Job | None:
         now = self._loop.time()
-        while (work := self._admit(now)) is not None:
-            flight = self._start(work, now)
-            if flight is not None:
-                return work, flight
-        return None
+        chosen = self._admit(now)
+        return None if chosen is None else (chosen.work, self._start(chosen, now))
 
-    def _start(self, work: Work, now: float) -> Flight | None:
-        """Turn an item into a request; one that cannot be rendered fails here."""
-        try:
-            order = self._slots.order(work.item, work.attempts + 1)
-        except BatchdeckError as error:
-            self._unsendable(work, str(error))
-            return None
+    def _start(self, chosen: Candidate, now: float) -> Flight:
+        """One more request is in flight."""
+        work, order = chosen.work, chosen.order
         work.attempts += 1
         flight = self._slots.flight(order)
+        flight.on_head = partial(self._answered, work)
         self.flights[order.idx] = flight
-        self.gate.enter()
-        self.journal.collector.in_flight(now, self.gate.in_flight)
+        self.admission.enter(now, work, chosen.need, len(order.body))
+        self._counted(now)
         self.journal.trace("send", order.idx, str(order.number))
         return flight
 
-    def _unsendable(self, work: Work, message: str) -> None:
+    def _counted(self, now: float) -> None:
+        """What is in flight, or what waits, is another number now."""
+        self.journal.collector.in_flight(now, self.gate.in_flight)
+        self.journal.collector.waiting(now, self.queued)
+
+    def _answered(self, work: Work, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        """The head of an answer is there."""
+        self.admission.answered(work, status, headers, self._loop.time())
+        if self.waits.held in ("cap", "rpm", "tpm", "daily"):
+            # More may be allowed than was known.
+            self._loop.call_soon(self.dispatch)
+
+    def _unsendable(self, work: Work, error_type: str, message: str) -> None:
         work.attempts += 1
         item = work.item
         order = WorkOrder(
@@ -283,7 +352,7 @@ class Engine:
             body=b"",
             stream=False,
         )
-        failure = Failure(outcome="permanent", error_type="bad_input", message=message)
+        failure = Failure(outcome="permanent", error_type=error_type, message=message)
         timings = Timings(started_at=self._wall(), seconds=0.0)
         self._commit(
             Settlement(settled=Settled(order=order, timings=timings, failure=failure, sends=0), outcome="failed")
@@ -292,9 +361,11 @@ class Engine:
     def _landed(self, work: Work, flight: Flight, settled: Settled) -> Job | None:
         """A slot is through with its request: settle it, and give the slot its next one."""
         now = self._loop.time()
-        self.gate.leave()
-        self.journal.collector.in_flight(now, self.gate.in_flight)
         settled = self._slots.price(settled)
+        turned = self.admission.landed(work, settled, now)
+        if turned:
+            self.note("breaker", turned)
+        self.journal.collector.in_flight(now, self.gate.in_flight)
         self._commit(Settlement(settled=settled, outcome=self._decide(work, settled, now)))
         job = self._next_job()
         self._look_ahead()
@@ -316,20 +387,21 @@ class Engine:
         if failure.outcome == "rate_limited":
             work.limited_since = now if work.limited_since is None else work.limited_since
             fresh_hold = now >= self.cooldown.until
-            until = self.cooldown.hit(now, failure.retry_after)
+            until = self.admission.limited(work, failure, now)
             if fresh_hold:
                 wait = until - now
                 self.note("rate_limited", f"429: held for {wait:.1f} s ({failure.message})"[:300], wait)
         elif failure.outcome == "transient":
-            work.transient += 1
-            until = now + backoff(self._policy, work.transient, self._rng, failure.retry_after)
-        elif failure.outcome == "fatal":
+            # A provider that is down is no fault of the item.
+            work.transient += self.admission.breaker.counts_against_item(work.item.idx, failure)
+            until = now + backoff(self._policy, max(1, work.transient), self._rng, failure.retry_after)
+        elif failure.outcome == "fatal" and failure.error_type != QUOTA:
             self.halt("stopped", failure.message)
         limited_for = until - work.limited_since if work.limited_since is not None else 0.0
         if not may_retry(self._policy, failure, work.transient, limited_for):
             self.journal.failed(work.item.idx, failure)
             return "failed"
-        if failure.outcome in ("transient", "rate_limited"):
+        if failure.outcome in ("transient", "rate_limited") or failure.error_type == QUOTA:
             self.queue.wait(work, until)
         return None
 
@@ -412,7 +484,9 @@ class Engine:
             if flight is not None and flight.order is settlement.settled.order:
                 del self.flights[idx]
             self.journal.collector.committed(now, settlement)
+            self.admission.committed(settlement.settled)
         self.uncommitted -= len(commit.settlements)
+        self.journal.collector.waiting(now, self.queued)
         if self._on_commit is not None:
             self._on_commit(commit)
         self.dispatch()
@@ -431,13 +505,24 @@ class Engine:
 
     async def _sweep(self) -> None:
         """Time limits, 20 times a second: one float compared for each request in flight."""
+        asleep = self._loop.time()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = self._loop.time()
+            self.waits.late(now, now - asleep - SWEEP_SECONDS)
+            asleep = now
             late = [flight for flight in self.flights.values() if flight.deadline <= now and flight.phase != "store"]
             for flight in late:
                 flight.stop(flight.deadline_kind)
+            self._check_limits()
             self._check_stuck()
+
+    def _check_limits(self) -> None:
+        """Is a budget used up, a deadline over, the provider down for too long?"""
+        over = None if self._stop is not None or self.is_ending else self.admission.over(self.counts, self._loop.time())
+        if over is not None:
+            self.halt("stopped", over)
+            self.dispatch()
 
     def _check_stuck(self) -> None:
         if not self._is_idle():
@@ -464,7 +549,10 @@ class Engine:
             self._sample()
 
     def _sample(self) -> None:
-        self.journal.sample(self.counts, self.gate.cap, self.queued, self.queue.backoff, self.cooldown)
+        held = self.waits.take(self._loop.time())
+        self.journal.sample(
+            self.counts, self.gate.cap, self.queued, self.queue.backoff, self.cooldown, self.reasons(), held
+        )
 
     def _drop_flights(self) -> None:
         """Their answers could not be kept."""
@@ -482,6 +570,13 @@ class Engine:
         """An event of this run. Between sessions no engine time passes."""
         self.journal.note(kind, detail, value, t=self.counts.seconds if self.is_over else None)
 
+    def reasons(self) -> dict[Reason, int]:
+        """Each unfinished item under one reason: they add up to ``counts.unfinished``."""
+        now, held = self._loop.time(), self.waits.held or "store"
+        if held == "cap" and self.waits.is_late(now):
+            held = "machine"
+        return tally(self.flights, self.queue.waiting, self.counts.unfinished, held, now, self.cooldown.until)
+
     @property
     def is_over(self) -> bool:
         return self.state in ENDINGS
@@ -494,5 +589,4 @@ class Engine:
     @property
     def queued(self) -> int:
         """Items neither settled nor in flight."""
-        counts = self.counts
-        return max(0, counts.items - counts.done - counts.failed - counts.skipped - len(self.flights))
+        return max(0, self.counts.unfinished - len(self.flights))

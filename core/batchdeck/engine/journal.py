@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from batchdeck.limits.cooldown import Cooldown
 from batchdeck.metrics.collector import Collector
-from batchdeck.model import Counts, Failure, Wall
+from batchdeck.model import Counts, Failure, Reason, Wall
 from batchdeck.store.writer import Store
 
 log = logging.getLogger("batchdeck.engine")
@@ -48,9 +48,13 @@ class Journal:
         self.trace(kind, -1, detail)
         self._store.submit(lambda file: file.event(t, at, kind, detail, value))
 
-    def sample(self, counts: Counts, cap: int, queued: int, backoff: int, hold: Cooldown) -> None:
+    def sample(
+        self, counts: Counts, cap: int, queued: int, backoff: int, hold: Cooldown, waits: Mapping[Reason, int],
+        held: dict[str, float],
+    ) -> None:  # fmt: skip
         """Close the interval that began with the last sample."""
-        sample = self.collector.sample(self._loop.time(), self._wall(), counts, cap, queued, backoff, hold)
+        now, at = self._loop.time(), self._wall()
+        sample = self.collector.sample(now, at, counts, cap, queued, backoff, hold, waits, held)
         if sample.dt > 0:
             self._store.submit(lambda file: file.sample(sample)).add_done_callback(self._sampled)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Iterator
 
+from batchdeck.limits.quota import Ticket
 from batchdeck.model import Item
 from batchdeck.store.runfile import RETRY_LANE
 
@@ -17,13 +19,18 @@ END = 1 << 62
 class Work:
     """An item on its way, with what it has been through in this session."""
 
-    __slots__ = ("attempts", "item", "limited_since", "transient")
+    __slots__ = ("attempts", "due", "item", "limited_since", "probe", "ticket", "transient")
 
     def __init__(self, item: Item) -> None:
         self.item = item
         self.attempts = item.attempts
         self.transient = 0
         self.limited_since: float | None = None
+        self.due = 0.0
+        self.ticket: Ticket | None = None
+        """What was reserved of the account for the attempt that is in flight."""
+        self.probe = False
+        """It was sent to see whether the provider is up again."""
 
     def __repr__(self) -> str:
         return f"<Work {self.item.idx} attempts={self.attempts} transient={self.transient}>"
@@ -35,7 +42,7 @@ class WorkQueue:
     def __init__(self) -> None:
         self._ready: deque[Work] = deque()
         self._waiting: list[tuple[float, int, Work]] = []
-        self._ticket = 0
+        self._number = 0
         self._ingest_cursor = -1
         self._retry_cursor = RETRY_LANE - 1
         self._ingest_dry = False
@@ -92,8 +99,14 @@ class WorkQueue:
 
     def wait(self, work: Work, until: float) -> None:
         """Put an item aside until ``until``. It gives up its slot."""
-        self._ticket += 1
-        heapq.heappush(self._waiting, (until, self._ticket, work))
+        self._number += 1
+        work.due = until
+        heapq.heappush(self._waiting, (until, self._number, work))
+
+    @property
+    def waiting(self) -> Iterator[Work]:
+        """The items that wait to be tried again, in no order."""
+        return (entry[2] for entry in self._waiting)
 
     def next_due(self) -> float | None:
         """When the first waiting item is due."""

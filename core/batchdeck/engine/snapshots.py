@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
+from batchdeck import settings
 from batchdeck.engine.engine import Engine
-from batchdeck.model import ErrorClass, Snapshot, Summary, Wall
+from batchdeck.engine.waiting import sentence
+from batchdeck.model import Counts, ErrorClass, Snapshot, Summary, Waiting, Wall
 
 
 class Snapshots:
@@ -25,11 +28,12 @@ class Snapshots:
         rate = engine.journal.collector.items.rate(now) if not engine.is_over else 0.0
         left = None if expected is None else expected - counts.done - counts.failed - counts.skipped
         in_flight = engine.gate.in_flight
+        waiting = self._waiting(now)
         return Snapshot(
             run=engine.run_name,
             path=self._path,
             state=engine.state,
-            message=self._message(now),
+            message=self._message(waiting),
             counts=counts,
             ingest_complete=engine.ingest_complete,
             items_expected=expected,
@@ -48,7 +52,27 @@ class Snapshots:
             seq=engine.seq,
             samples=engine.journal.samples,
             at=self._wall(),
+            waiting=waiting,
+            quotas=() if engine.is_over else engine.admission.quota.states(now),
+            budget=engine.config.budget,
+            settings=settings.read(engine.config),
+            queue_depth=counts.queue_depth,
+            mode=mode(counts, waiting),
+            shared_by=engine.admission.quota.holders,
         )
+
+    def _waiting(self, now: float) -> Waiting:
+        """Why it is not faster."""
+        engine = self._engine
+        waits = engine.waits
+        left = None if waits.until is None or waits.held is None else max(0.0, waits.until - now)
+        if waits.held == "cooldown":
+            left = max(0.0, engine.cooldown.until - now)
+        shares = waits.shares(now)
+        words = ""
+        if engine.state == "running" and not engine.is_ending:
+            words = engine.admission.breaker.reason(now) or sentence(waits.held, shares, left, engine.gate.cap)
+        return Waiting(counts=engine.reasons(), held=waits.held, seconds=left, shares=shares, sentence=words)
 
     def _expected(self) -> int | None:
         """How many items the input will give, judged by the bytes read so far."""
@@ -59,7 +83,7 @@ class Snapshots:
         limit = self._engine.config.limit
         return guess if limit is None else min(limit, guess)
 
-    def _message(self, now: float) -> str:
+    def _message(self, waiting: Waiting) -> str:
         """One sentence: why it waits or why it stopped."""
         engine = self._engine
         if engine.message:
@@ -72,14 +96,14 @@ class Snapshots:
             return "paused: nothing new is sent"
         if engine.state == "draining":
             return f"draining: {engine.gate.in_flight} in flight go on to their end"
-        if engine.cooldown.until > now:
-            return f"held by the provider's rate limit for {engine.cooldown.until - now:.1f} s more"
-        if engine.uncommitted >= engine.gate.cap and not engine.gate.in_flight:
-            return "waiting for the disk: answers are being written"
-        due = engine.queue.next_due()
-        if not engine.gate.in_flight and due is not None and due > now:
-            return f"waiting {due - now:.1f} s; {engine.queue.backoff} to try again"
-        return ""
+        # That the cap is reached is how a run should be; all else is worth a word.
+        return waiting.sentence if waiting.held not in (None, "cap") else ""
+
+
+def mode(counts: Counts, waiting: Waiting) -> Literal["open", "rate-limited"]:
+    """Whether a provider's limit was met: by a 429, or by the quota that was kept within."""
+    limited = sum(waiting.shares.get(reason, 0.0) for reason in ("rpm", "tpm", "daily", "cooldown"))
+    return "rate-limited" if counts.rate_limit_hits or limited >= 0.5 else "open"
 
 
 def summarize(snapshot: Snapshot, errors: tuple[ErrorClass, ...]) -> Summary:
@@ -102,4 +126,7 @@ def summarize(snapshot: Snapshot, errors: tuple[ErrorClass, ...]) -> Summary:
         message=snapshot.message,
         path=snapshot.path,
         errors=errors,
+        concurrency=snapshot.concurrency,
+        queue_depth=round(snapshot.queue_depth, 3),
+        mode=snapshot.mode,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchdeck.errors import StoreError
-from batchdeck.model import Live, Reply
+from batchdeck import settings
+from batchdeck.errors import StoreError, UsageError
+from batchdeck.model import Live, Reply, RunConfig
 from batchdeck.store.writer import Store
 
 if TYPE_CHECKING:
@@ -38,11 +39,38 @@ class Steering:
         if after == before:
             return Reply(ok=not why, message=f"concurrency is {after}{why}")
         engine.note("concurrency", f"{before} → {after}", after)
-        engine.config = config = msgspec.structs.replace(engine.config, concurrency=after)
-        self._store.submit(lambda file: file.configure(config))
+        self.keep(msgspec.structs.replace(engine.config, concurrency=after))
         engine.pool.shrink(after)
         engine.dispatch()
         return Reply(ok=True, message=f"concurrency {before} → {after}{why}")
+
+    def configure(self, changes: Mapping[str, float | None]) -> Reply:
+        """Other limits and budgets from now on, all of them or none."""
+        engine = self._engine
+        try:
+            config = settings.apply(engine.config, changes)
+        except UsageError as error:
+            return Reply(ok=False, message=str(error))
+        before, after = settings.read(engine.config), settings.read(config)
+        changed = [name for name in changes if before[name] != after[name]]
+        said = [f"{name.replace('_', ' ')} {settings.show(name, before[name])} → {settings.show(name, after[name])}"
+                for name in changed if name != "concurrency"]  # fmt: skip
+        if said:
+            self.keep(msgspec.structs.replace(config, concurrency=engine.config.concurrency))
+            engine.admission.configure(engine.config, engine.now())
+            engine.note("settings", ", ".join(said))
+        if "concurrency" in changed:
+            turned = self.set_concurrency(config.concurrency)
+            said.append(turned.message)
+            if not turned.ok:
+                return Reply(ok=False, message=", ".join(said))
+        engine.dispatch()
+        return Reply(ok=True, message=", ".join(said) or "nothing changes by that")
+
+    def keep(self, config: RunConfig) -> None:
+        """Go by this config from now on, and after a resume."""
+        self._engine.config = config
+        self._store.submit(lambda file: file.configure(config))
 
     def pause(self) -> Reply:
         engine = self._engine

@@ -3,6 +3,7 @@
 A ramp with jitter, since a run that lets go of all its slots at once meets the limit again at once. Where the server
 says no time, the hold doubles with each 429 in a row ("full jitter" over an exponential ceiling: Brooker, "Exponential
 Backoff And Jitter", AWS Architecture Blog, 2015), but never below half the ceiling: a quota does not heal in zero time.
+It stays at eight seconds for the rest of a minute, the time by which most quotas are there again, then goes on doubling.
 A server that names a tiny time again and again is asked less and less often, up to every two seconds: its quota refills
 meanwhile, and nothing is gained by knocking at each single request's worth of it.
 """
@@ -45,7 +46,7 @@ class Cooldown:
             self._streak = self._streak + 1 if now < self._until + MEMORY else 1
             self._began = now
         if retry_after is None:
-            top = min(self._ceiling, self._base * 2.0 ** min(self._streak - 1, 30))
+            top = min(self._ceiling, self._base * 2.0 ** (min(self._streak - 1, 3) + min(max(self._streak - 8, 0), 30)))
             wait = top * (0.5 + 0.5 * self._rng.random())
         else:
             wait = max(retry_after, min(KNOCK, KNOCK / 16 * 2.0 ** min(self._streak - 1, 30)))
@@ -54,6 +55,14 @@ class Cooldown:
             self._until = until
             self._ramp = min(2.0, max(0.1, 0.25 * wait))
         return self._until
+
+    def extend(self, now: float, until: float) -> None:
+        """Another run of the same account met a 429: held until then, and a ramp after it."""
+        if until > max(self._until, now):
+            if now >= self._until:
+                self._began = now
+            self._until = until
+            self._ramp = max(self._ramp, 0.5)
 
     def wait(self, now: float, in_flight: int, cap: int) -> float:
         """Seconds until one more request may be sent beside ``in_flight`` others, 0 when it may now."""

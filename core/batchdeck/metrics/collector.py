@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from batchdeck.limits.cooldown import Cooldown
 from batchdeck.metrics.histogram import Histogram
 from batchdeck.metrics.window import RateWindow
-from batchdeck.model import Counts, Sample, Settlement
+from batchdeck.model import Counts, Reason, Sample, Settlement
 
 
 class Collector:
@@ -15,6 +17,8 @@ class Collector:
         """counts: as committed. since: as the last sample of an earlier collector left them, so that none is missed."""
         self.ttft = Histogram()
         self.e2e = Histogram()
+        self.tokens_in = Histogram()
+        self.tokens_out = Histogram()
         self.items = RateWindow()
         self.tokens = RateWindow()
         self.items.start(now)
@@ -27,6 +31,9 @@ class Collector:
         self._in_flight = 0
         self._area = 0.0
         self._peak = 0
+        self._queued = counts.unfinished
+        self._queued_at = now
+        self._queue_area = 0.0
 
     @property
     def sampled(self) -> Counts:
@@ -40,6 +47,12 @@ class Collector:
         self._in_flight = count
         self._peak = max(self._peak, count)
 
+    def waiting(self, now: float, count: int) -> None:
+        """The number of items that are neither settled nor in flight changed."""
+        self._queue_area += self._queued * (now - self._queued_at)
+        self._queued_at = now
+        self._queued = count
+
     def committed(self, now: float, settlement: Settlement) -> None:
         """An attempt became durable."""
         settled = settlement.settled
@@ -47,6 +60,10 @@ class Collector:
             self.items.add(now, 1)
         if settled.answer is not None and settled.answer.tokens_out:
             self.tokens.add(now, settled.answer.tokens_out)
+        if settled.answer is not None and settled.answer.tokens_in is not None:
+            self.tokens_in.add(settled.answer.tokens_in)
+        if settled.answer is not None and settled.answer.tokens_out is not None:
+            self.tokens_out.add(settled.answer.tokens_out)
         if settled.failure is None:
             self.e2e.add(settled.timings.seconds)
             if settled.timings.ttft is not None:
@@ -57,11 +74,16 @@ class Collector:
         return self._base + now - self._started
 
     def sample(
-        self, now: float, at: float, counts: Counts, cap: int, queued: int, backoff: int, hold: Cooldown
-    ) -> Sample:
-        """Close the interval that began with the last sample. ``counts``: as committed."""
+        self, now: float, at: float, counts: Counts, cap: int, queued: int, backoff: int, hold: Cooldown,
+        waits: Mapping[Reason, int], held: dict[str, float],
+    ) -> Sample:  # fmt: skip
+        """Close the interval that began with the last sample. ``counts``: as committed.
+
+        waits: each unfinished item under one reason. held: seconds of the interval by what held the next request.
+        """
         dt = now - self._sampled
         self.in_flight(now, self._in_flight)
+        self.waiting(now, queued)
         last = self._counts
         sample = Sample(
             t=self.elapsed(now),
@@ -80,9 +102,12 @@ class Collector:
             queued=queued,
             backoff=backoff,
             cooldown=hold.held(self._sampled, now),
+            queue_depth=self._queue_area / dt if dt > 0 else float(queued),
+            waits={str(reason): count for reason, count in waits.items()},
+            held=held,
         )
         self._sampled = now
         self._counts = counts
-        self._area = 0.0
+        self._area = self._queue_area = 0.0
         self._peak = self._in_flight
         return sample

@@ -6,6 +6,7 @@ Bucket ``i`` holds values in ``(γ^(i-1), γ^i]`` with γ = 1.02, as in DDSketch
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from batchdeck.model import Percentiles
 
@@ -19,17 +20,20 @@ class Histogram:
     def __init__(self) -> None:
         self._buckets: dict[int, int] = {}
         self.total = 0
+        self.sum = 0.0
 
     def add(self, value: float) -> None:
         """Count one value; what is not positive counts as a microsecond."""
-        key = math.ceil(math.log(max(value, 1e-6)) / _LOG)
+        key = _key(value)
         self._buckets[key] = self._buckets.get(key, 0) + 1
         self.total += 1
+        self.sum += max(value, 0.0)
 
     def merge(self, other: Histogram) -> None:
         for key, count in other._buckets.items():
             self._buckets[key] = self._buckets.get(key, 0) + count
         self.total += other.total
+        self.sum += other.sum
 
     def quantile(self, q: float) -> float:
         """The smallest value that a share ``q`` of all values does not exceed (nearest rank).
@@ -50,3 +54,22 @@ class Histogram:
         if not self.total:
             return None
         return Percentiles(p50=self.quantile(0.5), p95=self.quantile(0.95), p99=self.quantile(0.99))
+
+    def cumulative(self, bounds: Sequence[float]) -> list[int]:
+        """How many values are at most each of these ascending bounds.
+
+        None at or below a bound is left out; one up to 2 % above it may be counted in, being in the same bucket.
+        """
+        counts: list[int] = []
+        keys = sorted(self._buckets, reverse=True)
+        seen = 0
+        for bound in bounds:
+            top = _key(bound)
+            while keys and keys[-1] <= top:
+                seen += self._buckets[keys.pop()]
+            counts.append(seen)
+        return counts
+
+
+def _key(value: float) -> int:
+    return math.ceil(math.log(max(value, 1e-6)) / _LOG)

@@ -13,7 +13,7 @@ from typing import Any
 from batchdeck.errors import DecodeError
 from batchdeck.inert import inert
 from batchdeck.model import AttemptOutcome, Failure
-from batchdeck.retry.after import parse_retry_after
+from batchdeck.retry.after import parse_retry_after, retry_delay_inside
 
 LONGEST_MESSAGE = 500
 SHORTEST_SECRET = 4
@@ -43,6 +43,10 @@ _REQUEST = frozenset(
 )
 # Gemini and xAI answer a refused key with 400; anchored, because a message may quote the prompt further on.
 _BAD_KEY_TEXT = re.compile(r"(incorrect|invalid) api key|api key (not valid|expired)", re.IGNORECASE)
+# OpenAI and Groq, 429 or 413. From the first word to the last number: a prompt quoted in a message begins later.
+_TOO_LARGE = re.compile(
+    r"Request too large for .{1,300} on [a-z ]{1,60} \([A-Z]{2,6}\): Limit ([0-9]{1,15}), Requested ([0-9]{1,15})\b"
+)
 _TRANSIENT = (408, 409, 425, 498)
 """498 is Groq's word for a full flex tier."""
 
@@ -64,13 +68,10 @@ def failure(
     if 300 <= status < 400:
         message = clean(_redirect(status, headers), redact)
     outcome, error_type = _classify(status, error, message)
-    waits = outcome in ("rate_limited", "transient")
-    return Failure(
-        outcome=outcome,
-        error_type=error_type,
-        message=message,
-        retry_after=parse_retry_after(headers, now_at) if waits else None,
-    )
+    retry_after = parse_retry_after(headers, now_at) if outcome in ("rate_limited", "transient") else None
+    if retry_after is None and outcome == "rate_limited":
+        retry_after = retry_delay_inside(body)
+    return Failure(outcome=outcome, error_type=error_type, message=message, retry_after=retry_after)
 
 
 def failure_inside(error: Any, redact: tuple[str, ...] = ()) -> Failure:
@@ -83,6 +84,8 @@ def failure_inside(error: Any, redact: tuple[str, ...] = ()) -> Failure:
     names = _names(error)
     if names & _BILLING:
         return Failure(outcome="fatal", error_type="quota_exhausted", message=message)
+    if _is_too_large(names, message):
+        return Failure(outcome="permanent", error_type="request_too_large", message=message)
     if names & _RATE:
         return Failure(outcome="rate_limited", error_type="rate_limited", message=message)
     outcome = "permanent" if names & _REQUEST else "transient"
@@ -106,11 +109,19 @@ def _classify(status: int, error: Any, message: str) -> tuple[AttemptOutcome, st
         return "permanent", "http_403"
     if status in (401, 403) or (status == 400 and (names & _REFUSED_KEY or _BAD_KEY_TEXT.match(message))):
         return "fatal", "auth"
+    if status in (413, 429) and _is_too_large(names, message):
+        return "permanent", "request_too_large"
     if status == 429:
         return "rate_limited", "rate_limited"
     if status in _TRANSIENT or 500 <= status < 600:
         return "transient", f"http_{status}"
     return "permanent", f"http_{status}"
+
+
+def _is_too_large(names: set[str], message: str) -> bool:
+    """One request alone is more than the limit lets through in its whole window, so that no waiting helps."""
+    said = _TOO_LARGE.match(message) if names & _RATE else None
+    return said is not None and int(said[2]) > int(said[1])
 
 
 def _is_about_content(error: Any, names: set[str]) -> bool:

@@ -1,4 +1,5 @@
-"""What an answer costs, by the prices that genai-prices ships; nothing is looked up online.
+"""What an answer costs, by the price that the run was given, else by those that genai-prices ships; none is looked up
+online.
 
 genai-prices takes 80 µs an answer; its rates of a model, read once, give the same sum in 1 µs.
 """
@@ -62,7 +63,23 @@ class Prices:
         if self._name not in ("sim", *FREE):
             self._rates("", "")
 
+    def known(self, config: RunConfig) -> bool:
+        """Whether answers of ``config.model`` are likely to have a price. What is answered may be another model.
+
+        A run without a model of its own (each batch line names one) is taken for known where there is a price list.
+        """
+        if config.price is not None or self._name in FREE:
+            return True
+        if self._name == "sim":
+            return False
+        if not config.model:
+            return self._provider is not None
+        return self._rates(config.model, config.base_url) is not None
+
     def cost(self, answer: Answer, config: RunConfig) -> float | None:
+        """US dollars, None when unknown. A price that the run was given wins over every list."""
+        if config.price is not None:
+            return given_cost(config.price, answer)
         if self._name in FREE:
             return 0.0
         if self._name == "sim" or answer.tokens_in is None or answer.tokens_out is None:
@@ -99,6 +116,13 @@ class Prices:
         except LookupError:
             return None
         return found
+
+
+def given_cost(price: tuple[float, float], answer: Answer) -> float | None:
+    """By dollars for a million input and output tokens; cached ones cost as much as the others."""
+    if answer.tokens_in is None or answer.tokens_out is None:
+        return None
+    return (answer.tokens_in * price[0] + answer.tokens_out * price[1]) / MILLION
 
 
 def models_to_price(asked: str, answered: str | None) -> tuple[str, ...]:

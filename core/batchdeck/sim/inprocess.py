@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from batchdeck.errors import TransportError
 from batchdeck.sim import wire
-from batchdeck.sim.model import Refusal, SimModel
+from batchdeck.sim.model import SimModel
 from batchdeck.sim.playback import Holds, play
+from batchdeck.sim.refusals import Refusal
 from batchdeck.sim.tally import Tally
 from batchdeck.transport.base import Request, Sink
 
@@ -20,7 +21,8 @@ class InProcessTransport:
     """A ``transport.base.Transport`` that asks a ``SimModel``; time is the running loop's.
 
     Faults come as a client of the server would meet them: ``hang`` and ``stall`` wait until they are cancelled,
-    ``reset`` and a body cut short raise ``TransportError("reset")``.
+    ``reset`` and a body cut short raise ``TransportError("reset")``, an outage that refuses raises
+    ``TransportError("connect")``.
     """
 
     def __init__(self, model: SimModel) -> None:
@@ -33,6 +35,9 @@ class InProcessTransport:
 
     async def send(self, request: Request, sink: Sink) -> None:
         loop = asyncio.get_running_loop()
+        if self.model.is_unreachable(loop.time()):
+            self.tally.turn_away()
+            raise TransportError("connect", "cannot connect to the simulator: connection refused (simulated)")
         sink.sending()
         if not urlsplit(request.url).path.endswith("/chat/completions"):
             unknown = Refusal(f"Unknown request URL: POST {request.url}.", "invalid_request_error", "unknown_url")
@@ -43,6 +48,7 @@ class InProcessTransport:
         visit = self.tally.enter()
         try:
             plan = self.model.receive(request.body, arrived, _authorization(request))
+            visit.decide(plan)
             script = wire.script(plan)
             headed = False
             async for chunk, is_last in play(script, arrived, self.holds if self.model.options.hold else None):

@@ -2,7 +2,7 @@
 
 No I/O and no clock: the caller hands in ``now`` and carries the ``Plan`` out. An answer's text, latency and fault
 depend only on the seed, on the request's content, and on how many times this same content was let in before; so one
-seed gives the same answers whatever the order of arrival. Only the quota depends on time.
+seed gives the same answers whatever the order of arrival. Only the quota and outages depend on time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any
 import msgspec
 
 from batchdeck.sim.answers import MARK, compose, count_tokens, cut, text_of
+from batchdeck.sim.headers import EPOCH, Headers, say_retry_after
 from batchdeck.sim.options import FAULTS, SimOptions
-from batchdeck.sim.quota import Headers, Quota
+from batchdeck.sim.quota import Quota, Verdict
+from batchdeck.sim.refusals import FAULTY, Refusal, complaint, too_large, too_many
 
 MODELS = ("simulated", "simulated-mini")
 """What ``/v1/models`` lists. Any other name is answered too."""
@@ -26,15 +28,11 @@ _RATE_SPREAD = 0.25
 _LENGTH_SPREAD = 0.6
 _LONGEST = 8
 """An answer is at most this many times the median length."""
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """An error body as OpenAI sends it."""
-
-    message: str
-    type: str
-    code: str | None = None
-    param: str | None = None
+_OF_QUOTA = (
+    "rpm", "tpm", "input_tpm", "output_tpm", "rpd", "tpd", "shape", "burst", "window_offset", "stranger", "shrink_at",
+    "shrink_to",
+)  # fmt: skip
+"""Options that make another quota."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +40,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``pieces[i]`` is due at ``times[i]``, the last one at ``seconds``, when an unstreamed response is sent too.
     ``fault`` names what goes wrong (``options.FAULTS``). ``refusal`` is the body of a status other than 200.
+    ``admitted``: whether the quota let it in, to an answer or to a fault.
     """
 
     id: str
@@ -50,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     fault: str | None = None
     refusal: Refusal | None = None
+    admitted: bool = False
     model: str = ""
     stream: bool = False
     include_usage: bool = False
@@ -68,41 +68,42 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.times[0] if self.times else None
 
 
-_FAULTY: dict[str, tuple[int, Refusal]] = {
-    "500": (500, Refusal("The server had an error while processing your request (simulated).", "server_error")),
-    "503": (503, Refusal("The engine is currently overloaded, please try again later (simulated).", "server_error")),
-    "400": (400, Refusal("The request was refused (simulated).", "invalid_request_error")),
-    "401": (401, Refusal("Incorrect API key provided (simulated).", "invalid_request_error", "invalid_api_key")),
-    "quota": (
-        429,
-        Refusal(
-            "You exceeded your current quota, please check your plan and billing details (simulated).",
-            "insufficient_quota",
-            "insufficient_quota",
-        ),
-    ),
-}
-
-
 class SimModel:
     """One simulated account. Not thread safe; ``now`` may be any clock that does not go back."""
 
-    def __init__(self, options: SimOptions | None = None, *, key: str | None = None, now: float = 0.0) -> None:
-        """key: what clients must send as their bearer token; None: anything goes."""
+    def __init__(
+        self, options: SimOptions | None = None, *, key: str | None = None, now: float = 0.0, epoch: float = EPOCH
+    ) -> None:
+        """key: what clients must send as their bearer token; None: anything goes. now, epoch: as ``begin``."""
         self.options = options or SimOptions()
         self.key = key
         self._seen: dict[int, int] = {}
         self._refused = 0
-        self._quota = self._fresh_quota(now)
+        self.begin(now, epoch)
 
     def __repr__(self) -> str:
-        return f"<SimModel seed={self.options.seed} prompts={len(self._seen)} {self._quota}>"
+        return f"<SimModel seed={self.options.seed} prompts={len(self._seen)} {self.quota}>"
+
+    def begin(self, now: float, epoch: float = EPOCH) -> None:
+        """The provider starts now, with an unused quota. epoch: wall time when ``now`` is 0."""
+        self._start = now
+        self._epoch = epoch
+        self.quota = Quota.of(self.options, now, now, epoch)
 
     def configure(self, options: SimOptions, now: float) -> None:
-        """Take new options from now on. The quota's buckets start full again if it changed."""
+        """Take new options from now on. The quota is unused again if it changed."""
         old, self.options = self.options, options
-        if (old.rpm, old.tpm, old.burst) != (options.rpm, options.tpm, options.burst):
-            self._quota = self._fresh_quota(now)
+        self.quota.style = options.headers
+        if any(getattr(old, name) != getattr(options, name) for name in _OF_QUOTA):
+            self.quota = Quota.of(options, now, self._start, self._epoch)
+
+    def is_down(self, now: float) -> bool:
+        """Whether there is an outage now."""
+        return self._is_during(self.options.down_at, self.options.down_for, now)
+
+    def is_unreachable(self, now: float) -> bool:
+        """Whether nobody listens now: no request is to be handed in."""
+        return self.options.down == "refuse" and self.is_down(now)
 
     def receive(self, raw: bytes, now: float, authorization: str | None = None) -> Plan:
         """Decide on a request body as it came from the wire."""
@@ -114,18 +115,22 @@ class SimModel:
 
     def arrive(self, body: Any, now: float, authorization: str | None = None) -> Plan:
         """Decide on a request. body: its JSON, decoded; authorization: that header's value."""
+        if self.is_down(now):
+            return self._refuse(*FAULTY["503"], seconds=self._late(self.options.ttft_ms / 1000))
         if self.key is not None and authorization != f"Bearer {self.key}":
-            return self._refuse(401, _FAULTY["401"][1])
-        complaint = _complaint(body)
-        if complaint is not None:
-            return self._refuse(400, complaint, self._quota.headers(now))
+            return self._refuse(401, FAULTY["401"][1])
+        if self._is_during(self.options.out_of_money_at, self.options.out_of_money_for, now):
+            return self._refuse(*FAULTY["quota"])
+        wrong = complaint(body)
+        if wrong is not None:
+            return self._refuse(400, wrong, self.quota.headers(now))
         content = _content_hash(body)
         turn = self._seen.get(content, 0)
         plan = self._draw(body, content, turn)
-        wait, short = self._quota.admit(plan.tokens_in + plan.tokens_out, now)
-        headers = self._quota.headers(now)
-        if wait > 0:
-            return self._limit(wait, short, headers)
+        verdict = self.quota.admit(plan.tokens_in, now, plan.tokens_out)
+        headers = self.quota.headers(now)
+        if verdict.wait > 0:
+            return self._limit(verdict, headers)
         self._seen[content] = turn + 1
         return msgspec.structs.replace(plan, headers=headers) if headers else plan
 
@@ -150,6 +155,7 @@ class SimModel:
             status=200,
             seconds=times[-1],
             fault=fault,
+            admitted=True,
             model=body["model"],
             stream=bool(body.get("stream")),
             include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
@@ -159,11 +165,10 @@ class SimModel:
             tokens_in=sum(count_tokens(text_of(message.get("content"))) for message in body["messages"]),
             tokens_out=len(pieces),
         )
-        if fault not in _FAULTY:
+        if fault not in FAULTY:
             return answer
-        status, refusal = _FAULTY[fault]
-        late = options.latency_ms / 1000 if options.latency_ms is not None else ttft
-        seconds = late if status >= 500 else 0.0
+        status, refusal = FAULTY[fault]
+        seconds = self._late(ttft) if status >= 500 else 0.0
         return msgspec.structs.replace(answer, status=status, refusal=refusal, seconds=seconds, times=(), pieces=())
 
     def _fault(self, chance: float) -> str | None:
@@ -188,23 +193,25 @@ class SimModel:
             times[-1] = self.options.latency_ms / 1000
         return tuple(times)
 
-    def _limit(self, wait: float, short: str, headers: Headers) -> Plan:
-        limit = self.options.rpm if short == "requests" else self.options.tpm
-        ms = max(1, math.ceil(wait * 1000))
-        refusal = Refusal(
-            f"Rate limit reached for {short} per min (simulated). Limit: {limit:g}. Try again in {ms / 1000:g}s.",
-            short,
-            "rate_limit_exceeded",
-        )
-        told = (("retry-after", str(math.ceil(ms / 1000))), ("retry-after-ms", str(ms)))
-        return self._refuse(429, refusal, told + headers)
+    def _limit(self, verdict: Verdict, headers: Headers) -> Plan:
+        meter, limit = verdict.meter or "requests", verdict.limit
+        if math.isinf(verdict.wait):
+            return self._refuse(429, too_large(meter, limit, verdict.amount), headers)
+        if not self.options.retry_after:
+            return self._refuse(429, too_many(meter, limit, None), headers)
+        ms = max(1, math.ceil(verdict.wait * 1000))
+        return self._refuse(429, too_many(meter, limit, ms), say_retry_after(self.options.headers, ms) + headers)
 
-    def _refuse(self, status: int, refusal: Refusal, headers: Headers = ()) -> Plan:
+    def _refuse(self, status: int, refusal: Refusal, headers: Headers = (), seconds: float = 0.0) -> Plan:
         self._refused += 1
-        return Plan(id=f"req-sim-{self._refused}", status=status, refusal=refusal, headers=headers)
+        return Plan(id=f"req-sim-{self._refused}", status=status, refusal=refusal, headers=headers, seconds=seconds)
 
-    def _fresh_quota(self, now: float) -> Quota:
-        return Quota(self.options.rpm, self.options.tpm, self.options.burst, now)
+    def _late(self, ttft: float) -> float:
+        """When a server that struggles says so."""
+        return ttft if self.options.latency_ms is None else self.options.latency_ms / 1000
+
+    def _is_during(self, at: float | None, seconds: float, now: float) -> bool:
+        return at is not None and at <= now - self._start < at + seconds
 
 
 def _content_hash(body: dict[str, Any]) -> int:
@@ -212,32 +219,3 @@ def _content_hash(body: dict[str, Any]) -> int:
     content = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
     packed = msgspec.json.encode(content, order="sorted")
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "big")
-
-
-def _complaint(body: Any) -> Refusal | None:
-    """What is wrong with a request, None if nothing is."""
-
-    def bad(message: str, param: str | None = None) -> Refusal:
-        return Refusal(message, "invalid_request_error", None, param)
-
-    if not isinstance(body, dict):
-        return bad("We could not parse the JSON body of your request.")
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        return bad("you must provide a model parameter", "model")
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return bad("Missing required parameter: 'messages'.", "messages")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            return bad(f"Missing required parameter: 'messages[{index}].role'.", "messages")
-        if not isinstance(message.get("content"), str | list | None):
-            return bad(f"Invalid type for 'messages[{index}].content'.", "messages")
-    for name in ("max_tokens", "max_completion_tokens"):
-        most = body.get(name)
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-            return bad(f"Invalid value for '{name}': expected a whole number of at least 1.", name)
-    if not isinstance(body.get("stream_options"), dict | None):
-        return bad("Invalid type for 'stream_options'.", "stream_options")
-    if body.get("n") not in (None, 1):
-        return bad("This simulator gives one choice: 'n' must be 1.", "n")
-    return None

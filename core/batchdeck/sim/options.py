@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,8 +24,17 @@ FAULTS = {
 """Every fault by name, in the order in which they are drawn."""
 
 
+Shape = Literal["bucket", "sliding", "fixed"]
+"""How a minute is counted (``windows``)."""
+Style = Literal["openai", "groq", "anthropic", "none"]
+"""How the headers tell it (``headers``)."""
+
+
 class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of a simulated provider. Raises ``UsageError`` for a value out of range."""
+    """Options of a simulated provider. Raises ``UsageError`` for a value out of range.
+
+    Every ``*_at`` is seconds after the provider's start, also when it is set while it runs.
+    """
 
     seed: int = 0
     latency_ms: float | None = None
@@ -40,8 +49,40 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Requests a minute that the account may send; None: any number."""
     tpm: float | None = None
     """Tokens a minute, prompt and answer together."""
+    input_tpm: float | None = None
+    """Tokens of prompts a minute."""
+    output_tpm: float | None = None
+    """Tokens of answers a minute."""
+    rpd: float | None = None
+    """Requests a day: 24 hours from the start, then the next."""
+    tpd: float | None = None
+    """Tokens a day, prompt and answer together."""
+    shape: Shape = "bucket"
+    """How a minute is counted: a bucket that refills, the last 60 s, or one minute after the other."""
     burst: float = 0.1
-    """How much of a minute's quota may be used at once; it refills continuously."""
+    """Of a bucket: how much of a minute's quota may be used at once; it refills continuously."""
+    window_offset: float = 0.0
+    """Of fixed minutes: seconds from the start until one begins."""
+    headers: Style = "openai"
+    """Whose headers tell the quota's state; ``none``: no header does."""
+    retry_after: bool = True
+    """Whether a 429 says how long to wait."""
+    stranger: float = 0.0
+    """Share of the minute quotas that somebody else on the account uses."""
+    shrink_at: float | None = None
+    """When the whole quota shrinks; None: never."""
+    shrink_to: float = 0.5
+    """To what share of itself."""
+    down_at: float | None = None
+    """When an outage begins; None: never."""
+    down_for: float = 60.0
+    """Its seconds."""
+    down: Literal["503", "refuse"] = "503"
+    """What a request meets then: status 503, or no connection."""
+    out_of_money_at: float | None = None
+    """When the account is out of money, so that every request is refused with ``insufficient_quota``; None: never."""
+    out_of_money_for: float = 60.0
+    """For how many seconds."""
     faults: dict[str, float] = {}
     """Share of requests that end in each fault, by its name in ``FAULTS``."""
     require_key: str | None = None
@@ -56,9 +97,13 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         _check("ttft_ms", self.ttft_ms, least=0)
         _check("token_rate", self.token_rate, above=0)
         _check("answer_tokens", self.answer_tokens, least=1)
-        _check("rpm", self.rpm, above=0)
-        _check("tpm", self.tpm, above=0)
+        for name in ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "tpd"):
+            _check(name, getattr(self, name), above=0)
+        for name in ("window_offset", "shrink_at", "down_at", "down_for", "out_of_money_at", "out_of_money_for"):
+            _check(name, getattr(self, name), least=0)
         _check("burst", self.burst, above=0, most=1)
+        _check("shrink_to", self.shrink_to, above=0, most=1)
+        _check("stranger", self.stranger, least=0, below=1)
         for name, rate in self.faults.items():
             if name not in FAULTS:
                 raise UsageError(f"unknown fault '{name}'; there are {', '.join(FAULTS)}")
@@ -68,7 +113,12 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def _check(
-    name: str, value: float | None, least: float | None = None, above: float | None = None, most: float | None = None
+    name: str,
+    value: float | None,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
 ) -> None:
     if value is None:
         return
@@ -77,9 +127,10 @@ def _check(
         or (least is not None and value < least)
         or (above is not None and value <= above)
         or (most is not None and value > most)
+        or (below is not None and value >= below)
     ):
         low = f"at least {least:g}" if least is not None else f"above {above:g}"
-        high = f" and at most {most:g}" if most is not None else ""
+        high = f" and at most {most:g}" if most is not None else f" and below {below:g}" if below is not None else ""
         raise UsageError(f"{name} is {value:g}; it must be {low}{high}")
 
 

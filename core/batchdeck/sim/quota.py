@@ -1,98 +1,175 @@
-"""The account quota of a simulated provider: token buckets for requests and for tokens, as OpenAI describes its own.
+"""The account quota of a simulated provider: a window a meter, and a request must fit all of them.
 
-A bucket holds ``burst`` of a minute's quota and refills continuously. A rejected request consumes nothing. A request
-bigger than a whole bucket is let in when that bucket is full and leaves it in debt: so the rate holds in the long run
-and no request is refused for ever. Over any ``t`` seconds at most ``capacity + rate * t`` is accepted, plus at most the
-part of one request that exceeds the capacity.
+A request is counted when it arrives, with all its tokens; a refused one takes nothing. Somebody else may use the
+account too, and it may shrink; both happen, in order of time, when somebody asks.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-Headers = tuple[tuple[str, str], ...]
-_SLACK = 1e-6
-"""A client that waits as long as it was told must not be refused for a rounding error."""
+from batchdeck.model import Meter
+from batchdeck.sim.headers import EPOCH, Headers, say_limits
+from batchdeck.sim.options import SimOptions
+from batchdeck.sim.stranger import Stranger
+from batchdeck.sim.windows import DAY, Bucket, Fixed, Sliding, Window, spare
+
+_COUNTED: tuple[Meter, ...] = ("requests", "requests_day")
+"""Of these one request takes one, which is never too large."""
 
 
-class Bucket:
-    """Times are seconds of any clock that does not go back."""
+class Verdict(NamedTuple):
+    """``wait``: 0, it was let in; else seconds until it would be, and the meter that takes longest to let it in.
 
-    def __init__(self, per_minute: float, burst: float, now: float) -> None:
-        self.limit = per_minute
-        self.rate = per_minute / 60
-        self.capacity = max(1.0, per_minute * burst)
-        self.level = self.capacity
-        self._at = now
+    ``wait`` is infinite for what is more than the whole limit, ``amount`` being what was asked for.
+    """
 
-    def __repr__(self) -> str:
-        return f"<Bucket {self.level:.1f} of {self.capacity:.1f}, +{self.rate:.2f}/s>"
+    wait: float
+    meter: Meter | None = None
+    limit: float = 0.0
+    amount: float = 0.0
 
-    def refill(self, now: float) -> None:
-        self.level = min(self.capacity, self.level + max(0.0, now - self._at) * self.rate)
-        self._at = max(self._at, now)
 
-    def wait(self, amount: float) -> float:
-        """Seconds until ``amount`` may be taken; 0: now."""
-        missing = min(amount, self.capacity) - self.level
-        return missing / self.rate if missing > _SLACK else 0.0
-
-    def take(self, amount: float) -> None:
-        self.level -= amount
-
-    def headers(self, name: str) -> Headers:
-        return (
-            (f"x-ratelimit-limit-{name}", str(max(1, int(self.limit)))),
-            (f"x-ratelimit-remaining-{name}", str(max(0, math.floor(self.level + _SLACK)))),
-            (f"x-ratelimit-reset-{name}", duration((self.capacity - self.level) / self.rate)),
-        )
+ADMITTED = Verdict(0.0)
 
 
 class Quota:
-    """Requests and tokens a minute together: a request must fit both."""
+    """Times are seconds of any clock that does not go back.
 
-    def __init__(self, rpm: float | None, tpm: float | None, burst: float, now: float) -> None:
-        self.requests = None if rpm is None else Bucket(rpm, burst, now)
-        self.tokens = None if tpm is None else Bucket(tpm, burst, now)
+    ``accepted_requests`` and ``accepted_tokens`` (in and out) count what was let in, without the stranger's. ``style``:
+    of the headers.
+    """
+
+    def __init__(
+        self,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        burst: float = 0.1,
+        now: float = 0.0,
+        *,
+        others: SimOptions | None = None,
+        start: float | None = None,
+        epoch: float = EPOCH,
+    ) -> None:
+        """others: the options that are no parameters here. start: when the provider began, None: now. epoch: the wall
+        time at 0.
+        """
+        options = others or SimOptions()
+        start = now if start is None else start
+        minutes: dict[Meter, float | None] = {
+            "requests": rpm,
+            "tokens": tpm,
+            "input_tokens": options.input_tpm,
+            "output_tokens": options.output_tpm,
+        }
+        days: dict[Meter, float | None] = {"requests_day": options.rpd, "tokens_day": options.tpd}
+        self.windows: dict[Meter, Window] = {
+            **{meter: _minute(options, limit, burst, start) for meter, limit in minutes.items() if limit is not None},
+            **{meter: Fixed(limit, start, DAY) for meter, limit in days.items() if limit is not None},
+        }
+        self.stranger: Stranger | None = None
+        self.accepted_requests = 0
+        self.accepted_tokens = 0
+        self.style = options.headers
+        self._epoch = epoch
+        self._shrink_at = math.inf if options.shrink_at is None else start + options.shrink_at
+        self._shrink_to = options.shrink_to
+        self._advance(now)
+        if options.stranger:
+            limits = {meter: window.limit for meter, window in self.windows.items()}
+            self.stranger = Stranger(options.stranger, limits, options.seed, now)
+
+    @classmethod
+    def of(cls, options: SimOptions, now: float, start: float, epoch: float) -> Quota:
+        """The quota that options describe."""
+        return cls(options.rpm, options.tpm, options.burst, now, others=options, start=start, epoch=epoch)
 
     def __repr__(self) -> str:
-        return f"<Quota requests={self.requests} tokens={self.tokens}>"
+        shown = " ".join(f"{meter}={window}" for meter, window in self.windows.items())
+        return f"<Quota {shown or 'none'}{f' {self.stranger}' if self.stranger else ''}>"
 
-    def admit(self, tokens: int, now: float) -> tuple[float, str]:
-        """Take one request of so many tokens: (0, "") when it fits, else the seconds to wait and what is short."""
-        waits = []
-        for bucket, amount, name in ((self.requests, 1, "requests"), (self.tokens, tokens, "tokens")):
-            if bucket is not None:
-                bucket.refill(now)
-                waits.append((bucket.wait(amount), name))
-        longest = max(waits, default=(0.0, ""))
-        if longest[0] > 0:
-            return longest
-        if self.requests is not None:
-            self.requests.take(1)
-        if self.tokens is not None:
-            self.tokens.take(tokens)
-        return 0.0, ""
+    def admit(self, tokens_in: float, now: float, tokens_out: float = 0) -> Verdict:
+        """Take one request of so many tokens, if it fits."""
+        self._advance(now)
+        tokens = tokens_in + tokens_out
+        verdict = self._ask(
+            {
+                "requests": 1.0,
+                "tokens": tokens,
+                "input_tokens": tokens_in,
+                "output_tokens": tokens_out,
+                "requests_day": 1.0,
+                "tokens_day": tokens,
+            }
+        )
+        if verdict.wait == 0:
+            self.accepted_requests += 1
+            self.accepted_tokens += int(tokens)
+        return verdict
 
     def headers(self, now: float) -> Headers:
-        """The ``x-ratelimit-*`` headers of a response sent now; empty without a quota."""
-        found: Headers = ()
-        for bucket, name in ((self.requests, "requests"), (self.tokens, "tokens")):
-            if bucket is not None:
-                bucket.refill(now)
-                found += bucket.headers(name)
-        return found
+        """What a response sent now says of the limits; empty without any."""
+        self._advance(now)
+        return say_limits(self.style, self.windows, self._epoch + now)
+
+    def share_left(self, start: float, end: float) -> tuple[float | None, float | None]:
+        """Requests and tokens that a client could have been let in between two times, ``end`` being no later than now.
+
+        That is what the minute limits allow to who uses them evenly (nothing for a burst), without what the stranger
+        took; None: any number. A limit a day is left out of it.
+        """
+        self._advance(end)
+        taken = self.stranger.taken(start, end) if self.stranger is not None else (0, 0.0)
+        requests, tokens = self.windows.get("requests"), self.windows.get("tokens")
+        return (
+            None if requests is None else max(0.0, spare(requests.paces, start, end) - taken[0]),
+            None if tokens is None else max(0.0, spare(tokens.paces, start, end) - taken[1]),
+        )
+
+    def _ask(self, need: dict[Meter, float]) -> Verdict:
+        """Take what is needed from all windows, or nothing."""
+        worst = ADMITTED
+        for meter, window in self.windows.items():
+            amount = need.get(meter, 0.0)
+            too_large = meter not in _COUNTED and amount > window.limit
+            wait = math.inf if too_large else window.wait(amount)
+            if wait > worst.wait:
+                worst = Verdict(wait, meter, window.limit, amount)
+        if worst.wait == 0:
+            for meter, window in self.windows.items():
+                window.take(need.get(meter, 0.0))
+        return worst
+
+    def _advance(self, now: float) -> None:
+        """Let happen what happens by itself up to now."""
+        while True:
+            stranger_at = self.stranger.next_at if self.stranger is not None else math.inf
+            at = min(stranger_at, self._shrink_at)
+            if at > now:
+                break
+            for window in self.windows.values():
+                window.advance(at)
+            if at == self._shrink_at:
+                self._shrink(at)
+            elif self.stranger is not None:
+                if self._ask(self.stranger.need).wait == 0:
+                    self.stranger.take()
+                self.stranger.wait()
+        for window in self.windows.values():
+            window.advance(now)
+
+    def _shrink(self, at: float) -> None:
+        self._shrink_at = math.inf
+        for window in self.windows.values():
+            window.shrink(self._shrink_to)
+        if self.stranger is not None:
+            self.stranger.slow(self._shrink_to, at)
 
 
-def duration(seconds: float) -> str:
-    """As OpenAI writes them, rounded up: ``450ms``, ``7.66s``, ``1m30s``, ``0s``."""
-    ms = math.ceil(seconds * 1000 - _SLACK)
-    if ms <= 0:
-        return "0s"
-    if ms < 1000:
-        return f"{ms}ms"
-    if ms < 60_000:
-        return f"{ms / 1000:g}s"
-    minutes, seconds_left = divmod(math.ceil(ms / 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}h" if hours else "") + f"{minutes}m{seconds_left}s"
+def _minute(options: SimOptions, limit: float, burst: float, start: float) -> Window:
+    if options.shape == "sliding":
+        return Sliding(limit, start)
+    if options.shape == "fixed":
+        return Fixed(limit, start, offset=options.window_offset)
+    return Bucket(limit, burst, start)

@@ -6,6 +6,9 @@
   and ``holding`` (answers that wait to be released)
 - ``POST /sim/release``: let held answers go on; ``{"count": n}``: only the n oldest. → ``{"released", "holding"}``
 - ``POST /sim/options``: change some options while it runs; answers all of them
+
+An outage is of all below ``/v1``. One that refuses resets a connection on which a request comes, without an answer, so
+that ``/sim`` can still be reached.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, cast
 
@@ -28,9 +32,10 @@ from aiohttp.web_protocol import RequestHandler
 
 from batchdeck.errors import UsageError
 from batchdeck.sim import wire
-from batchdeck.sim.model import Plan, Refusal, SimModel
+from batchdeck.sim.model import Plan, SimModel
 from batchdeck.sim.options import SimOptions, build
 from batchdeck.sim.playback import Aim, Chunks, Holds, play
+from batchdeck.sim.refusals import FAULTY, Refusal
 from batchdeck.sim.tally import Tally, Visit
 
 HOST = "127.0.0.1"
@@ -103,6 +108,7 @@ class SimServer:
             self._listener = await loop.create_server(self._http, HOST, self.port, backlog=_BACKLOG)
         except (OSError, OverflowError) as error:
             raise UsageError(f"port {self.port} cannot be used ({error}); choose another with --port") from error
+        self.model.begin(loop.time(), datetime.now(UTC).timestamp() - loop.time())
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -114,6 +120,11 @@ class SimServer:
             self._listener = None
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        now = asyncio.get_running_loop().time()
+        if request.path.startswith("/v1") and self.model.is_unreachable(now):
+            self.tally.turn_away()
+            _reset(request)
+            return web.Response()
         if request.method == "POST" and request.path == COMPLETIONS:
             return await self._complete(request)
         routes: dict[tuple[str, str], Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
@@ -122,6 +133,9 @@ class SimServer:
             ("POST", "/sim/release"): self._release,
             ("POST", "/sim/options"): self._options,
         }
+        if request.path.startswith("/v1") and self.model.is_down(now):
+            status, refusal = FAULTY["503"]
+            return _json(wire.error_body(refusal), status)
         handler = routes.get((request.method, request.path))
         if handler is not None:
             return await handler(request)
@@ -138,6 +152,7 @@ class SimServer:
             body = await request.read()
             arrived = cast(_Connection, request.protocol).arrived
             plan = self.model.receive(body, arrived, request.headers.get("Authorization"))
+            visit.decide(plan)
             script = wire.script(plan)
             holds = self.holds if self.model.options.hold else None
             chunks = play(script, arrived, holds, self._aim)
@@ -188,11 +203,9 @@ class SimServer:
         elif script.ending == "close" and transport is not None:
             visit.end(plan)
             transport.close()
-        elif script.ending == "reset" and transport is not None:
+        elif script.ending == "reset":
             visit.end(plan)
-            # Lingering for zero seconds makes the kernel send RST instead of an orderly end.
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
+            _reset(request)
 
     async def _models(self, request: web.BaseRequest) -> web.Response:
         return _json(wire.models_body())
@@ -255,6 +268,15 @@ class _Http(web.Server):
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=_LARGEST_BODY)
+
+
+def _reset(request: web.BaseRequest) -> None:
+    """Break the connection off, as a server does that dies."""
+    transport = request.transport
+    if transport is not None:
+        # Lingering for zero seconds makes the kernel send RST instead of an orderly end.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 def _json(body: bytes, status: int = 200) -> web.Response:

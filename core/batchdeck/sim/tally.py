@@ -14,6 +14,9 @@ class Tally:
     - ``requests``: all requests for a completion.
     - ``by_status``: status lines sent. A fault in mid-answer counts under the 200 it began with, a hang under none.
     - ``faults``: faults carried out, by name.
+    - ``accepted``: requests that the quota let in, to an answer or to a fault; ``tokens_served``: their tokens, in and
+      out, as the quota counts them.
+    - ``turned_away``: attempts to reach it during an outage that refuses; they are not among ``requests``.
     - ``complete``: good answers sent to the end; ``tokens_in`` and ``tokens_out`` are theirs.
     - ``gone``: clients that left before their response had ended (those of a hang or stall too).
     - ``in_flight``: requests that have arrived and not ended. A response counts as ended just before its last bytes go
@@ -26,6 +29,9 @@ class Tally:
         self.faults: Counter[str] = Counter()
         self.in_flight = 0
         self.max_in_flight = 0
+        self.accepted = 0
+        self.tokens_served = 0
+        self.turned_away = 0
         self.complete = 0
         self.gone = 0
         self.tokens_in = 0
@@ -40,6 +46,9 @@ class Tally:
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         return Visit(self)
 
+    def turn_away(self) -> None:
+        self.turned_away += 1
+
     def stats(self) -> dict[str, Any]:
         """The counts as ``GET /sim/stats`` gives them."""
         return {
@@ -48,6 +57,9 @@ class Tally:
             "max_in_flight": self.max_in_flight,
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
+            "accepted": self.accepted,
+            "tokens_served": self.tokens_served,
+            "turned_away": self.turned_away,
             "in_flight": self.in_flight,
             "complete": self.complete,
             "gone": self.gone,
@@ -56,11 +68,16 @@ class Tally:
 
 
 class Visit:
-    """One request's way through the tally: ``begin`` at the status line, ``end`` before the last bytes."""
+    """One request's way through the tally: ``decide``, ``begin`` at the status line, ``end`` before the last bytes."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._open = True
+
+    def decide(self, plan: Plan) -> None:
+        if plan.admitted:
+            self._tally.accepted += 1
+            self._tally.tokens_served += plan.tokens_in + plan.tokens_out
 
     def begin(self, status: int) -> None:
         self._tally.by_status[status] += 1

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from batchdeck.sim.model import MODELS, Plan, Refusal
-from batchdeck.sim.quota import Headers
+from batchdeck.sim.headers import Headers
+from batchdeck.sim.model import MODELS, Plan
+from batchdeck.sim.refusals import Refusal
 
 CREATED = 1_767_225_600
 """2026-01-01, the date of everything simulated."""

@@ -137,7 +137,13 @@ JOIN inputs n ON n.idx = i.idx
 LEFT JOIN attempts a ON a.id = i.result_attempt;
 """
 
-MIGRATIONS = (_V1,)
+_V2 = """
+ALTER TABLE samples ADD COLUMN queue_depth REAL NOT NULL DEFAULT 0;
+ALTER TABLE samples ADD COLUMN waits TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE samples ADD COLUMN held TEXT NOT NULL DEFAULT '{}';
+"""
+
+MIGRATIONS = (_V1, _V2)
 
 
 def migrate(db: Database) -> None:

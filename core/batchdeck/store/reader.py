@@ -53,6 +53,13 @@ def _make(kind: type[T], row: Sequence[Any]) -> T:
     return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
 
 
+def _sample(values: dict[str, Any]) -> Sample:
+    for name in ("waits", "held"):
+        if name in values:
+            values[name] = msgspec.json.decode(values[name])
+    return Sample(**values)
+
+
 def _is_about_files(error: sqlite3.Error) -> bool:
     """Whether SQLite could not open a file, or could not make one that it needs beside it."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -266,11 +273,14 @@ class RunReader:
 
     def samples(self, after: float = -1.0) -> list[Sample]:
         """Samples with ``t > after``, oldest first."""
-        columns = ", ".join(Sample.__struct_fields__)
+        # A run that no newer engine has opened yet has its older columns.
+        there = {row[1] for row in self._all("PRAGMA table_info(samples)")}
+        known = [name for name in Sample.__struct_fields__ if name in there]
+        columns = ", ".join(known)
         rows: list[Sample] = []
         while True:
             chunk = self._all(f"SELECT {columns} FROM samples WHERE t > ? ORDER BY t LIMIT {CHUNK}", after)
-            rows.extend(_make(Sample, row) for row in chunk)
+            rows.extend(_sample(dict(zip(known, row, strict=True))) for row in chunk)
             if len(chunk) < CHUNK:
                 return rows
             after = chunk[-1][0]

@@ -339,7 +339,7 @@ class RunFile:
         headers = {
             name: storable(value)
             for name, value in settled.headers
-            if name in KEPT_HEADERS or name.startswith("x-ratelimit-")
+            if name in KEPT_HEADERS or "ratelimit" in name
         }
         return (
             self._attempt, order.idx, order.variant, order.revision, order.number,
@@ -402,13 +402,14 @@ class RunFile:
         return len(rows), rows[-1][0]
 
     def sample(self, sample: Sample) -> None:
-        values = [getattr(sample, name) for name in Sample.__struct_fields__]
+        values = [_column(getattr(sample, name)) for name in Sample.__struct_fields__]
         self.conn.execute(
             f"INSERT OR REPLACE INTO samples ({', '.join(Sample.__struct_fields__)})"
             f" VALUES ({','.join('?' * len(values))})",
             values,
         )
         self._add("seconds", sample.dt)
+        self._add("queue_seconds", sample.queue_depth * sample.dt)
         self.conn.execute("UPDATE run SET updated_at = ?", (sample.at,))
 
     def event(self, t: float, at: float, kind: str, detail: str, value: float | None) -> None:
@@ -445,6 +446,11 @@ class RunFile:
             "INSERT OR REPLACE INTO errors (error_type, attempts, items, example, example_idx) VALUES (?, ?, ?, ?, ?)",
             (error_type, changed.attempts, changed.items, changed.example, changed.example_idx),
         )
+
+
+def _column(value: Any) -> Any:
+    """What SQLite has no type for is kept as JSON."""
+    return msgspec.json.encode(value).decode() if isinstance(value, dict) else value
 
 
 def storable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.table import Table
@@ -13,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from batchdeck_tui.commands import TITLES, Scope, verbs
+from batchdeck_tui.reasons import REASONS
 
 WORDS = (
     ("cap", "how many requests may be in flight at once: the concurrency"),
@@ -22,7 +24,10 @@ WORDS = (
     ("TTFT · E2E", "time to the first token · to the whole answer"),
     ("interrupted", "the engine is gone without an end; R goes on, nothing done is sent again"),
     ("errors", "a click on a class, or tab and ⏎, lists the rows that failed of it; once more, all rows"),
-    ("charts", "throughput, in flight against cap, queue, 429s; │ marks a turn of a knob"),
+    ("charts", "throughput, in flight against cap, queue, 429s; │ marks a turn of the cap"),
+    ("┊ ◆ ◇ !", "on a chart: limits were changed, a quota became known, the provider went down or came back"),
+    ("queue ø", "how many items waited at a time, on average over the whole run"),
+    ("limits", "used/limit of the account, and who says so: a flag, the provider's headers, or its 429s (learned)"),
 )
 
 
@@ -49,6 +54,8 @@ class HelpScreen(ModalScreen[None]):
                 yield Static(_section(scope))
             yield Static("Words", classes="heading")
             yield Static(_words())
+            yield Static("Why items wait: the parts of the strip", classes="heading")
+            yield Static(_reasons())
 
     def on_click(self) -> None:
         self.dismiss()
@@ -68,9 +75,17 @@ def _section(scope: Scope) -> Table:
 
 
 def _words() -> Table:
+    return _told(WORDS)
+
+
+def _reasons() -> Table:
+    return _told((f"{word.glyph} {word.title}", word.means) for word in REASONS.values())
+
+
+def _told(words: Iterable[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    for width in (12, None):
+    for width in (13, None):
         table.add_column(width=width)
-    for word, means in WORDS:
+    for word, means in words:
         table.add_row(Text(word, style="bold"), Text(means, style="dim"))
     return table

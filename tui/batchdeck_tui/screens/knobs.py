@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -125,17 +126,17 @@ class KnobsScreen(SearchScreen):
             return Reply(ok=False, message="the engine does not answer yet")
         return await self.bridge.send(command)
 
-    def _start(self, retry_failed: bool = False) -> None:
-        """Starts an engine, unless one is being started."""
+    def _start(self, retry_failed: bool = False, options: Mapping[str, str] | None = None) -> None:
+        """Starts an engine, unless one is being started. options: settings that change with it."""
         if not self._starting:
             self._starting = True
-            self._carry_start(retry_failed)
+            self._carry_start(retry_failed, options)
 
     @work(group="start")
-    async def _carry_start(self, retry_failed: bool) -> None:
+    async def _carry_start(self, retry_failed: bool, options: Mapping[str, str] | None) -> None:
         self.door.say(Reply(ok=True, message="Starting the engine …"))
         try:
-            reply = await resume(self.path, retry_failed=retry_failed)
+            reply = await resume(self.path, retry_failed=retry_failed, options=options)
         finally:
             self._starting = False
         self.door.say(reply)

@@ -23,7 +23,8 @@ from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.listing import last_holder
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
-from batchdeck_tui.screens.knobs import DEPENDENT, WORKING, KnobsScreen
+from batchdeck_tui.screens.knobs import DEPENDENT, WORKING
+from batchdeck_tui.screens.limiting import LIMITING, LimitingScreen
 from batchdeck_tui.screens.rowfilter import Flights, RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
 from batchdeck_tui.theme import MUTED
@@ -33,6 +34,7 @@ from batchdeck_tui.widgets.errors import ErrorList
 from batchdeck_tui.widgets.progress import RunHeader
 from batchdeck_tui.widgets.results import ResultsTable
 from batchdeck_tui.widgets.rowsource import RowSource
+from batchdeck_tui.widgets.waiting import WaitingStrip
 
 SELECT_AGAIN = 1.0
 """Seconds between two searches while rows settle under a filter."""
@@ -57,7 +59,7 @@ class Rows(ResultsTable):
         self.post_message(self.Wandered())
 
 
-class RunScreen(KnobsScreen):
+class RunScreen(LimitingScreen):
     """One run. Draws from the bridge's messages alone."""
 
     SCOPE: ClassVar[Scope] = "run"
@@ -82,6 +84,7 @@ class RunScreen(KnobsScreen):
 
     def compose(self) -> ComposeResult:
         yield RunHeader(id="header")
+        yield WaitingStrip(id="waiting")
         with Horizontal(id="body"):
             with Vertical(id="main"):
                 yield Static(id="filtered", markup=False)
@@ -138,6 +141,7 @@ class RunScreen(KnobsScreen):
     def on_new_samples(self, message: NewSamples) -> None:
         charts = self.query_one(Charts)
         charts.extend(message.samples, message.events)
+        self.query_one(WaitingStrip).sum_up(*charts.held)
         working = self._now is not None and self._now.state in WORKING
         self.set_class(not working and not charts.series("cap"), "-bare")
 
@@ -162,6 +166,7 @@ class RunScreen(KnobsScreen):
     def _show(self, now: Snapshot | RunMeta, log: str = "") -> None:
         self._now = now
         self.query_one(RunHeader).show(now)
+        self.query_one(WaitingStrip).show(now)
         self.query_one(Charts).ended = now.state not in WORKING
         self.query_one(ErrorList).show(now.errors)
         self.set_class(bool(now.errors), "-errors")
@@ -171,7 +176,8 @@ class RunScreen(KnobsScreen):
             self.query_one("#log", Static).update(Content(inert_lines(words)))
         if now.state not in WORKING:
             self.take_back()
-        knobs = tuple(self.check_action(name, ()) for name in DEPENDENT)
+        self.heard()
+        knobs = tuple(self.check_action(name, ()) for name in (*DEPENDENT, *LIMITING))
         if knobs != self._knobs:
             self._knobs = knobs
             self.refresh_bindings()

@@ -16,7 +16,7 @@ from textual.widget import Widget
 from batchdeck.model import Event, Sample
 from batchdeck_tui.format import count, rate, short
 from batchdeck_tui.widgets.cells import strip
-from batchdeck_tui.widgets.history import History, Point
+from batchdeck_tui.widgets.history import History, Note, Point
 from batchdeck_tui.widgets.plot import Curve, Run, draw
 
 _INKS = ("throughput", "in_flight", "cap", "queue", "hits")
@@ -94,6 +94,7 @@ class Chart(Widget):
         "chart--figure",
         "chart--axis",
         "chart--mark",
+        "chart--note",
         *(f"chart--{ink}" for ink in _INKS),
         *(f"chart--{ink}-fill" for ink in _INKS),
     }
@@ -104,6 +105,7 @@ class Chart(Widget):
         &> .chart--figure { color: $text-muted; }
         &> .chart--axis { color: $text-disabled; }
         &> .chart--mark { color: $text-warning; text-style: bold; }
+        &> .chart--note { color: $text-secondary; text-style: bold; }
         &> .chart--throughput { color: $success; }
         &> .chart--throughput-fill { color: $success 55%; }
         &> .chart--in_flight { color: $primary; }
@@ -172,7 +174,7 @@ class Chart(Widget):
             Curve(ink, history.since(ink, first), fill=not stems and number == 0, stems=stems, steps=ink == "cap")
             for number, ink in enumerate(self._kind.inks)
         ]
-        return draw(curves, history.marks, (first, history.last.t), width, height)
+        return draw(curves, history.marks, (first, history.last.t), width, height, notes=history.notes)
 
     def _title(self, width: int, base: Style) -> Strip:
         told = self._kind.summary if self._ended else self._kind.figures
@@ -247,6 +249,15 @@ class Charts(Container):
     def marks(self) -> list[Point]:
         """(t, new cap) of every change of concurrency."""
         return list(self._history.marks)
+
+    def notes(self) -> list[Note]:
+        """(t, kind) of what else changed how the run goes: limits turned, the breaker, a quota that became known."""
+        return list(self._history.notes)
+
+    @property
+    def held(self) -> tuple[dict[str, float], float]:
+        """Seconds that each reason held the run, of so many that the samples cover."""
+        return dict(self._history.held), self._history.seconds
 
     def on_resize(self) -> None:
         width, height = self.size

@@ -14,6 +14,11 @@ Point = tuple[float, float]
 KEPT = 3_600
 """Points of one series kept as they came: an hour of samples. Older ones are thinned."""
 KEPT_MARKS = 500
+NOTED = ("settings", "breaker", "quota")
+"""Events beside turns of the cap that change how a run goes."""
+
+Note = tuple[float, str]
+"""(seconds since the run began, kind of the event)"""
 
 
 class Series:
@@ -60,14 +65,27 @@ def _value(point: Point) -> float:
     return point[1]
 
 
+def _depth(sample: Sample) -> float:
+    """Items that waited, on average over the sample; at its end, where an older engine took no mean.
+
+    Those that counted no reasons took none either; an engine that does says 0 when it means it.
+    """
+    return sample.queue_depth if sample.queue_depth > 0 or sample.waits else float(sample.queued)
+
+
 @dataclass
 class History:
-    """The samples of one run as series, and the marks of its changes of concurrency."""
+    """The samples of one run as series and sums, and what was changed meanwhile."""
 
     series: dict[str, Series] = field(
         default_factory=lambda: {name: Series() for name in ("throughput", "in_flight", "cap", "queue", "hits")}
     )
     marks: list[Point] = field(default_factory=list)
+    """(t, new cap) of every change of concurrency."""
+    notes: list[Note] = field(default_factory=list)
+    """The events of the kinds in ``NOTED``."""
+    held: dict[str, float] = field(default_factory=dict)
+    """Seconds that each reason held the run, in all."""
     last: Sample | None = None
     began: float = 0.0
     """When the first sample's interval began."""
@@ -88,7 +106,7 @@ class History:
 
     def extend(self, samples: Sequence[Sample], events: Sequence[Event]) -> bool:
         """New samples and events in order of time; those seen already are left out. True: there was something new."""
-        before = (self.last, len(self.marks))
+        before = (self.last, len(self.marks), len(self.notes))
         for sample in samples:
             if self.last is not None and sample.t <= self.last.t:
                 continue
@@ -100,6 +118,8 @@ class History:
             self.settled += settled
             self.tokens += sample.tokens_out
             self.seconds += sample.dt
+            for reason, seconds in sample.held.items():
+                self.held[reason] = self.held.get(reason, 0.0) + seconds
             self.most = {
                 "in_flight": max(self.most["in_flight"], sample.in_flight_max),
                 "queue": max(self.most["queue"], sample.queued),
@@ -108,7 +128,7 @@ class History:
                 "throughput": settled / sample.dt if sample.dt > 0 else 0.0,
                 "in_flight": sample.in_flight,
                 "cap": float(sample.concurrency),
-                "queue": float(sample.queued),
+                "queue": _depth(sample),
                 "hits": float(sample.rate_limit_hits),
             }
             for name, value in values.items():
@@ -116,6 +136,8 @@ class History:
         for event in events:
             if event.kind == "concurrency" and event.value is not None and (event.t, event.value) not in self.marks:
                 self.marks.append((event.t, event.value))
-        changed = (self.last, len(self.marks)) != before
-        del self.marks[:-KEPT_MARKS]
+            elif event.kind in NOTED and (event.t, event.kind) not in self.notes:
+                self.notes.append((event.t, event.kind))
+        changed = (self.last, len(self.marks), len(self.notes)) != before
+        del self.marks[:-KEPT_MARKS], self.notes[:-KEPT_MARKS]
         return changed

@@ -14,11 +14,12 @@ from itertools import groupby, pairwise
 
 import plotext
 
-from batchdeck_tui.format import clock, short
-from batchdeck_tui.widgets.history import Point, by_column
+from batchdeck_tui.format import brief, clock, short
+from batchdeck_tui.widgets.history import Note, Point, by_column
 
 Run = tuple[str, str]
-"""A piece of a line: text, and the name of its ink: a curve's, the same with ``-fill`` below it, ``axis``, ``mark``."""
+"""A piece of a line: text, and the name of its ink: a curve's, the same with ``-fill`` below it, ``axis``, ``mark``,
+``note``."""
 
 Cells = list[list[tuple[str, str]]]
 """Rows of (character, ink); every character is one cell wide."""
@@ -28,6 +29,8 @@ _BRAILLE = 0x2800
 _LEFT, _RIGHT = (0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80)
 """The dots of a braille cell from top to bottom."""
 _BLANK = (" ", "axis")
+NOTES = {"settings": "◆", "quota": "◇", "breaker": "!"}
+"""What stands on top of a note's dotted line, by kind; of several in one place the last of these kinds."""
 CROWDED = 4
 """Columns from one mark to the next below which they are drawn as one: a line for each would hide the chart."""
 
@@ -51,12 +54,13 @@ def draw(
     width: int,
     height: int,
     *,
+    notes: Sequence[Note] = (),
     floor: float = 1.0,
 ) -> list[list[Run]]:
     """A chart of ``width`` × ``height`` cells over a span of seconds, its y axis from 0.
 
     floor: the least top of the y axis. Later curves lie over earlier ones; marks are vertical lines captioned with
-    their value where there is room.
+    their value where there is room. Notes are dotted lines that leave out what a curve, a mark or a caption takes.
     """
     first, last = span[0], max(span[1], span[0] + 1.0)
     # a little room above the highest value, for captions
@@ -69,6 +73,7 @@ def draw(
     cells: Cells = [[_BLANK] * columns for _ in range(rows)]
     for curve in curves:
         _lay_curve(cells, curve, (first, last), top)
+    _lay_notes(cells, notes, first, last)
     _lay_marks(cells, marks, first, last)
     lines: list[list[Run]] = []
     for number, row in enumerate(cells):
@@ -91,9 +96,9 @@ def ceiling(value: float) -> float:
 def _ticks(top: float, height: int) -> dict[int, str]:
     """Labels of the y axis by row, from the top."""
     rows = height - 1
-    labels = {0: short(top).replace(".0", ""), rows - 1: "0"}
+    labels = {0: brief(top), rows - 1: "0"}
     if rows >= 6:
-        labels[rows // 2] = short(top / 2).replace(".0", "")
+        labels[rows // 2] = brief(top / 2)
     return labels
 
 
@@ -175,6 +180,28 @@ def _lay_marks(cells: Cells, marks: Sequence[Point], first: float, last: float) 
                 cells[0][column + 1 : column + 1 + len(caption)] = [(char, "mark") for char in caption]
                 break
         free = column
+
+
+def _lay_notes(cells: Cells, notes: Sequence[Note], first: float, last: float) -> None:
+    """Dotted lines in the empty cells, with a sign of their kind on top."""
+    columns = len(cells[0])
+    kinds = list(NOTES)
+    inside = [
+        (round((t - first) / (last - first) * (columns - 1)), kinds.index(kind))
+        for t, kind in sorted(notes)
+        if first <= t <= last and kind in NOTES
+    ]
+    grouped: dict[int, int] = {}
+    newest = start = -CROWDED
+    for column, rank in inside:
+        start, newest = (column if column - newest >= CROWDED else start), column
+        grouped[start] = max(rank, grouped.get(start, rank))
+    for column, rank in grouped.items():
+        for number, row in enumerate(cells):
+            if number == 0:
+                row[column] = (NOTES[kinds[rank]], "note")
+            elif row[column][0] in _EMPTY_CELLS:
+                row[column] = ("┊", "note")
 
 
 def _merged(marks: Sequence[tuple[int, float]]) -> list[tuple[int, float, float]]:

@@ -7,18 +7,12 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
-from textual.geometry import Region, Size
-from textual.strip import Strip
-from textual.widget import Widget
 
 from batchdeck.model import Percentiles, RunMeta, Snapshot
-from batchdeck_tui.format import UNKNOWN, clock, count, duration, percent, rate, short, spent
+from batchdeck_tui.format import UNKNOWN, clock, count, duration, money, percent, rate, short, spent
 from batchdeck_tui.theme import STATES
-from batchdeck_tui.widgets.cells import fit, one_line, strip, wrap
-
-Part = tuple[str, str]
-"""Text and the name of its style."""
-Line = tuple[Part, ...]
+from batchdeck_tui.widgets.cells import fit, one_line, wrap
+from batchdeck_tui.widgets.linewise import Line, Linewise, Part
 
 ONE_LINE = 150
 """From this width on all figures stand in one line, below it in two."""
@@ -58,11 +52,15 @@ def _first(view: Snapshot | RunMeta, width: int) -> tuple[Line, list[Line]]:
 
 
 def _notice(view: Snapshot | RunMeta) -> str:
-    if isinstance(view, Snapshot) and view.cooldown > 0 and view.state in ("running", "draining"):
+    told = view.waiting.sentence if isinstance(view, Snapshot) else ""
+    # What holds the run is said below the strip of its reasons, and once is enough.
+    if isinstance(view, Snapshot) and not told and view.cooldown > 0 and view.state in ("running", "draining"):
         return f"held by rate limit, {max(1, round(view.cooldown))} s"
-    if view.message:
+    if view.message and view.message != told:
         return one_line(view.message)
-    return "" if view.ingest_complete or view.state != "running" else "reading the input"
+    if view.state == "running" and not view.ingest_complete:
+        return "reading the input"
+    return "rate-limited" if isinstance(view, Snapshot) and view.mode == "rate-limited" else ""
 
 
 def _bar(view: Snapshot | RunMeta, width: int) -> Line:
@@ -119,18 +117,35 @@ def _pace(view: Snapshot | RunMeta) -> str:
 def _flow(view: Snapshot | RunMeta) -> list[list[Part]]:
     counts = view.counts
     hits: Part = (count(counts.rate_limit_hits), "warning" if counts.rate_limit_hits else "text")
-    cost = spent(counts.cost, counts.unpriced) if counts.done or counts.cost else UNKNOWN
-    tail: list[list[Part]] = [[("429s ", "label"), hits], [("cost ", "label"), (cost, "text")]]
+    tail: list[list[Part]] = [[("429s ", "label"), hits], _cost(view), *_depth(view)]
     if not isinstance(view, Snapshot):
         left = max(0, counts.items - counts.done - counts.failed - counts.skipped)
         cap = [("concurrency ", "label"), (count(view.config.concurrency), "text")]
         return [[("left ", "label"), (count(left), "text")], cap, *tail]
-    backoff = f" · {count(view.backoff)} in backoff" if view.backoff else ""
+    # the strip of reasons counts those in backoff too
+    backoff = f" · {count(view.backoff)} in backoff" if view.backoff and not view.waiting.counts else ""
     return [
         [("in flight ", "label"), (f"{view.in_flight}", "flying"), (f"/{view.concurrency}", "text")],
         [("queued ", "label"), (count(view.queued), "text"), (backoff, "label")],
         *tail,
     ]
+
+
+def _cost(view: Snapshot | RunMeta) -> list[Part]:
+    counts = view.counts
+    cost = spent(counts.cost, counts.unpriced) if counts.done or counts.cost else UNKNOWN
+    most = (view.budget if isinstance(view, Snapshot) else view.config.budget).max_cost
+    of = f" of {money(most)}" if most is not None else ""
+    return [("cost ", "label"), (cost, "text"), (of, "label")]
+
+
+def _depth(view: Snapshot | RunMeta) -> list[list[Part]]:
+    """The average queue, of a run that met a rate limit: what the limit keeps waiting."""
+    if isinstance(view, Snapshot):
+        depth, limited = view.queue_depth, view.mode == "rate-limited"
+    else:
+        depth, limited = view.counts.queue_depth, view.counts.rate_limit_hits > 0
+    return [[("queue ø ", "label"), (short(depth), "text")]] if limited and depth > 0 else []
 
 
 def _model(view: Snapshot | RunMeta) -> list[list[Part]]:
@@ -160,7 +175,7 @@ def _packed(figures: list[list[Part]], width: int) -> Line:
     return tuple(parts)
 
 
-class RunHeader(Widget):
+class RunHeader(Linewise):
     """Two lines of progress and one or two of figures; a line is repainted only when it reads differently."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"header--{name}" for name in (*_INKS, *_STATE_INKS)}
@@ -185,39 +200,17 @@ class RunHeader(Widget):
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(name=name, id=id, classes=classes)
         self._view: Snapshot | RunMeta | None = None
-        self._painted: dict[int, Line] = {}
-        self._height = 0
-        self.paints = 0
-        """Lines painted so far."""
 
     def show(self, view: Snapshot | RunMeta) -> None:
         """The run as it is now."""
         self._view = view
-        width = self.size.width
-        now = lines(view, width)
-        if len(now) != self._height:
-            self.refresh(layout=True)
-            return
-        changed = [y for y, line in enumerate(now) if self._painted.get(y) != line]
-        if changed:
-            self.refresh(*(Region(0, y, width, 1) for y in changed))
+        self.tell()
 
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        if self._view is None:
-            self._height = 3 if width >= ONE_LINE else 4
-        else:
-            self._height = len(lines(self._view, width))
-        return self._height
+    def lines(self, width: int) -> list[Line]:
+        if self._view is not None:
+            return lines(self._view, width)
+        return [()] * (3 if width >= ONE_LINE else 4)
 
-    def render_line(self, y: int) -> Strip:
-        width, base = self.size.width, self.rich_style
-        now = lines(self._view, width) if self._view is not None else []
-        self.paints += 1
-        if y >= len(now):
-            return Strip.blank(width, base)
-        self._painted[y] = now[y]
-        return strip([(text, base + self._look(name)) for text, name in now[y]], width, base)
-
-    def _look(self, name: str) -> Style:
+    def look(self, name: str) -> Style:
         style = self.get_component_rich_style(f"header--{name}")
         return Style(color=style.color, bold=style.bold)

@@ -1,0 +1,349 @@
+"""What the account may send now: every limit that is known, of whoever said it, asked as one.
+
+A limit comes from a person (a flag), from the provider's headers, or is learned from its 429s. Requests are spaced so
+that no minute holds more than the limit (``bucket``), and held before the provider would refuse them, as its answers
+tell what remains (``mirror``). Tokens are reserved by estimate and settled by real usage. Who asks first goes first:
+the caller asks for one request until it goes, so none can be overtaken or starve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from batchdeck.limits.bucket import Bucket
+from batchdeck.limits.days import Day
+from batchdeck.limits.estimate import Estimate, Need
+from batchdeck.limits.headers import Reading
+from batchdeck.limits.mirror import Mirror
+from batchdeck.limits.pace import Pace
+from batchdeck.model import Meter, Quotas, QuotaState, Reason
+
+MINUTE, DAY = 60.0, 86_400.0
+KNOCK = 600.0
+"""Seconds after which a daily limit is asked again at the latest: it may be another than was said."""
+FRESH = 0.02
+"""Seconds in which one more answer's headers would tell nothing new."""
+_FLAGS: dict[str, Meter] = {
+    "rpm": "requests",
+    "tpm": "tokens",
+    "input_tpm": "input_tokens",
+    "output_tpm": "output_tokens",
+    "rpd": "requests_day",
+    "tpd": "tokens_day",
+}
+_REASONS: dict[Meter, Reason] = {
+    "requests": "rpm",
+    "tokens": "tpm",
+    "input_tokens": "tpm",
+    "output_tokens": "tpm",
+    "requests_day": "daily",
+    "tokens_day": "daily",
+}
+Source = Literal["flag", "header", "learned"]
+
+
+class TooLarge(msgspec.Struct, frozen=True):
+    """A request that could never be sent, and why."""
+
+    message: str
+
+
+class Ticket:
+    """A request that was let go: what was reserved for it, and how much had been sent up to and with it."""
+
+    __slots__ = ("mark", "need", "sent_at", "size")
+
+    def __init__(self, need: Need, mark: Need, sent_at: float, size: int) -> None:
+        self.need = need
+        self.mark = mark
+        self.sent_at = sent_at
+        self.size = size
+
+
+class _Limit:
+    """One meter: the limits said of it, the bucket that spaces requests, and the mirror of the provider's own count."""
+
+    def __init__(self, meter: Meter, now: float) -> None:
+        self.meter = meter
+        self.flag: float | None = None
+        self.said: float | None = None
+        self.shared: float | None = None
+        """Said by another run of the account, for as long as it is alive."""
+        self.window = DAY if meter.endswith("_day") else MINUTE
+        self.bucket: Bucket | None = None
+        self.mirror: Mirror | None = None
+        self.day: Day | None = None
+        self.share = 1.0
+        self._now = now
+
+    def __repr__(self) -> str:
+        return f"<{self.meter} {self.limit} {self.bucket} {self.mirror}>"
+
+    @property
+    def limit(self) -> float | None:
+        known = [limit for limit in (self.flag, self.said) if limit is not None]
+        return min(known) if known else self.shared
+
+    @property
+    def source(self) -> Source:
+        return "flag" if self.flag is not None and self.flag == self.limit else "header"
+
+    def resize(self, now: float) -> None:
+        """The limit or this run's share of it is another now."""
+        limit = self.limit
+        if self.window == DAY:
+            # A day's quota is there to be used up, not to be spaced over the day.
+            counted = self.flag if self.flag is not None else self.shared if self.said is None else None
+            if counted is None:
+                self.day = None
+            elif self.day is None:
+                self.day = Day(counted)
+            else:
+                self.day.limit = counted
+        elif limit is None:
+            self.bucket = None
+        elif self.bucket is None:
+            self.bucket = Bucket(limit, self.window, now, self.share)
+        else:
+            self.bucket.refill(now)
+            self.bucket.resize(limit, self.share)
+        if self.said is not None and self.mirror is not None:
+            self.mirror.resize(self.said / self.window)
+
+    def wait(self, now: float, amount: float, mark: float) -> float:
+        wait = self.day.wait(now, amount) if self.day is not None else 0.0
+        if self.mirror is not None:
+            wait = max(wait, self.mirror.wait(now, mark, amount))
+        if self.bucket is not None:
+            # What the provider held back may be made up for: by its own count, not by ours.
+            self.bucket.blocked = wait > 0 and self.source == "header"
+            wait = max(wait, self.bucket.wait(now, amount))
+        return min(wait, KNOCK)
+
+
+class Quota:
+    """One account as one run sees it. Times are the loop's seconds."""
+
+    def __init__(self, quotas: Quotas, now: float, *, max_tokens: int | None = None) -> None:
+        self.pace = Pace(now)
+        self.estimate = Estimate(max_tokens)
+        self.holders = 1
+        self.is_short = False
+        """Whether it has held a request since somebody put this back."""
+        self._limits: dict[Meter, _Limit] = {}
+        self._sent_requests = self._sent_in = self._sent_out = 0.0
+        self._heard_at = -1.0
+        self._pace_share = 1.0
+        self.used = dict.fromkeys(_REASONS, 0.0)
+        """All that was used in this session, by meter."""
+        self.configure(quotas, now)
+
+    def __repr__(self) -> str:
+        return f"<Quota {list(self._limits.values())} {self.pace}>"
+
+    def configure(self, quotas: Quotas, now: float) -> None:
+        """What a person says of the account, from now on."""
+        for name, meter in _FLAGS.items():
+            flag = getattr(quotas, name)
+            if flag is not None or meter in self._limits:
+                limit = self._limit(meter, now)
+                limit.flag = flag
+                limit.resize(now)
+
+    def share(
+        self, shares: Mapping[Meter, float], limits: Mapping[Meter, float], pace: float | None, holders: int,
+        used_today: Mapping[Meter, float], now: float,
+    ) -> None:  # fmt: skip
+        """What other runs of the account leave to this one, and what they know of it.
+
+        pace: requests a second of the whole account. used_today: by all runs in 24 hours, this one among them.
+        """
+        self.holders = holders
+        for meter in limits:
+            self._limit(meter, now)
+        self._pace_share = shares.get("requests", 1.0 / holders)
+        for meter, limit in self._limits.items():
+            limit.shared = limits.get(meter)
+            limit.share = shares.get(meter, 1.0)
+            limit.resize(now)
+            if limit.day is not None:
+                limit.day.known = used_today.get(meter, 0.0)
+        self.pace.adopt(pace, now)
+
+    # -- asking
+
+    def need(self, size: int) -> Need:
+        return self.estimate.need(size)
+
+    def refuses(self, need: Need) -> TooLarge | None:
+        """Why a request could never go: its prompt alone is more than a minute's (or a day's) worth of tokens."""
+        for meter in ("input_tokens", "tokens", "tokens_day"):
+            limit = self._limits.get(meter)
+            most = limit.limit if limit is not None else None
+            if most is not None and need.tokens_in > most:
+                window = "day" if meter == "tokens_day" else "minute"
+                return TooLarge(
+                    f"the prompt has about {need.tokens_in:,.0f} tokens, and the account may send {most:,.0f} a {window}"
+                )
+        return None
+
+    def wait(self, now: float, need: Need) -> tuple[float, Reason | None]:
+        """Seconds until this request may go, and what holds it; (0, None): now."""
+        longest, reason = 0.0, None
+        for meter, limit in self._limits.items():
+            wait = limit.wait(now, _amount(meter, need), self._mark(meter))
+            if wait > longest:
+                longest, reason = wait, _REASONS[meter]
+        wait = self.pace.wait(now, self._pace_share)
+        if wait > longest:
+            longest, reason = wait, "rpm"
+        self.is_short |= reason is not None
+        return longest, reason
+
+    def take(self, now: float, need: Need, size: int) -> Ticket:
+        """The request goes."""
+        self._sent_requests += need.requests
+        self._sent_in += need.tokens_in
+        self._sent_out += need.tokens_out
+        self.pace.take()
+        for meter, limit in self._limits.items():
+            if limit.bucket is not None:
+                limit.bucket.take(now, _amount(meter, need))
+            if limit.day is not None:
+                limit.day.take(now, _amount(meter, need))
+        return Ticket(need, Need(self._sent_in, self._sent_out, self._sent_requests), now, size)
+
+    # -- learning
+
+    def wants(self, now: float, status: int) -> bool:
+        """Whether an answer's headers are worth reading now: at thousands a second, not each one is."""
+        return status == 429 or now - self._heard_at >= FRESH
+
+    def heard(self, ticket: Ticket, readings: Iterable[Reading], now: float) -> bool:
+        """What an answer's headers said. True: a limit is new or another."""
+        changed = False
+        self._heard_at = now
+        for reading in readings:
+            limit = self._limit(reading.meter, now)
+            if reading.limit is not None and reading.limit > 0 and reading.limit != limit.said:
+                limit.said = reading.limit
+                changed = True
+            if reading.remaining is not None:
+                if limit.mirror is None:
+                    # Where nobody says the limit, what remains of it after the first request is near to it.
+                    rate = (limit.limit or max(reading.remaining, 1.0)) / limit.window
+                    limit.mirror = Mirror(rate, 0.0 if limit.window == DAY else _unit(reading.meter))
+                mark = _amount(reading.meter, ticket.mark)
+                limit.mirror.told(reading.remaining, reading.reset, mark, ticket.sent_at, now)
+        if changed:
+            for limit in self._limits.values():
+                limit.resize(now)
+        return changed
+
+    def refused(self, ticket: Ticket, now: float) -> None:
+        """A 429. What no header explains lowers the pace."""
+        explained = False
+        for meter, limit in self._limits.items():
+            if limit.bucket is not None and meter != "requests":
+                # Refused requests count as requests with some providers, but use no tokens.
+                limit.bucket.give(_amount(meter, ticket.need))
+            if limit.mirror is not None:
+                level = limit.mirror.level(now, self._mark(meter))
+                if level is not None and level - _amount(meter, ticket.need) < 2 * limit.mirror.margin:
+                    limit.mirror.refused(_amount(meter, ticket.need))
+                    explained = True
+        if not explained:
+            self.pace.refused(now, ticket.sent_at)
+
+    def accepted(self, now: float) -> None:
+        """The provider let a request in, whatever came of it."""
+        self.pace.accepted(now)
+
+    def settle(self, ticket: Ticket, tokens_in: int | None, tokens_out: int | None, now: float) -> None:
+        """What a request really used, where its answer told."""
+        self.estimate.learn(ticket.size, tokens_in, tokens_out)
+        need = ticket.need
+        real = Need(
+            float(tokens_in) if tokens_in is not None else need.tokens_in,
+            float(tokens_out) if tokens_out is not None else need.tokens_out,
+        )
+        for meter in self.used:
+            self.used[meter] += _amount(meter, real)
+        for meter, limit in self._limits.items():
+            more = _amount(meter, need) - _amount(meter, real)
+            if limit.bucket is not None:
+                limit.bucket.give(more)
+            if limit.day is not None and more:
+                limit.day.take(now, -more)
+
+    # -- what others may know
+
+    @property
+    def known(self) -> dict[Meter, float]:
+        """Limits by what a person or the provider said to this run."""
+        found = {}
+        for meter, limit in self._limits.items():
+            if limit.limit is not None and (limit.flag is not None or limit.said is not None):
+                found[meter] = limit.limit
+        return found
+
+    def states(self, now: float) -> tuple[QuotaState, ...]:
+        found = []
+        for meter, limit in self._limits.items():
+            if limit.limit is None:
+                continue
+            remaining = limit.mirror.level(now, self._mark(meter)) if limit.mirror is not None else None
+            if limit.day is not None:
+                remaining = limit.day.left(now) if remaining is None else min(remaining, limit.day.left(now))
+            found.append(
+                QuotaState(
+                    meter=meter,
+                    limit=limit.limit,
+                    source=limit.source,
+                    remaining=None if remaining is None else max(0.0, remaining),
+                    rate=limit.limit * limit.share,
+                )
+            )
+        if self.pace.rate is not None:
+            pace = self.pace.rate * MINUTE
+            found.append(
+                QuotaState(
+                    meter="requests", limit=pace, source="learned", remaining=None, rate=pace * self._pace_share
+                )
+            )
+        return tuple(found)
+
+    def _limit(self, meter: Meter, now: float) -> _Limit:
+        limit = self._limits.get(meter)
+        if limit is None:
+            limit = self._limits[meter] = _Limit(meter, now)
+        return limit
+
+    def _mark(self, meter: Meter) -> float:
+        """All that was sent in this session."""
+        match meter:
+            case "requests" | "requests_day":
+                return self._sent_requests
+            case "input_tokens":
+                return self._sent_in
+            case "output_tokens":
+                return self._sent_out
+        return self._sent_in + self._sent_out
+
+
+def _amount(meter: Meter, need: Need) -> float:
+    match meter:
+        case "requests" | "requests_day":
+            return need.requests
+        case "input_tokens":
+            return need.tokens_in
+        case "output_tokens":
+            return need.tokens_out
+    return need.tokens_in + need.tokens_out
+
+
+def _unit(meter: Meter) -> float:
+    return 1.0 if meter == "requests" else 0.0

@@ -1,0 +1,226 @@
+"""What can be changed while a run goes: one table for the command line, the control API and the console.
+
+A setting travels as a number, or None for *no limit*; how a person writes it is ``parse``, how it is shown ``show``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from batchdeck.errors import UsageError
+from batchdeck.model import RunConfig
+
+Kind = Literal["count", "money", "errors", "moment", "seconds"]
+OFF = ("off", "none", "no")
+_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
+_SPANS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
+_DIGITS = r"\d+(?:\.\d+)?"
+_SPAN = re.compile(rf"(?:({_DIGITS})d)?(?:({_DIGITS})h)?(?:({_DIGITS})m)?(?:({_DIGITS})s)?", re.ASCII)
+_NUMBER = re.compile(r"(?:\d{1,15}|\d{1,3}(?:,\d{3})+)(?:\.\d{1,6})?", re.ASCII)
+"""A comma only parts thousands: ``2,50`` must not become 250 dollars."""
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One knob. ``field``: where ``RunConfig`` holds it. ``required``: a whole number that cannot be taken off."""
+
+    name: str
+    field: tuple[str, ...]
+    kind: Kind
+    title: str
+    does: str
+    least: float = 1
+    most: float = 1e12
+    required: bool = False
+
+
+SETTINGS: dict[str, Setting] = {
+    setting.name: setting
+    for setting in (
+        Setting(name="concurrency", field=("concurrency",), kind="count", title="concurrency",
+                does="requests in flight at once", most=10_000, required=True),
+        Setting(name="rpm", field=("quotas", "rpm"), kind="count", title="requests a minute",
+                does="never send more requests a minute"),
+        Setting(name="tpm", field=("quotas", "tpm"), kind="count", title="tokens a minute",
+                does="never use more tokens a minute, in and out"),
+        Setting(name="input_tpm", field=("quotas", "input_tpm"), kind="count", title="input tokens a minute",
+                does="never send more tokens a minute"),
+        Setting(name="output_tpm", field=("quotas", "output_tpm"), kind="count", title="output tokens a minute",
+                does="never have more tokens a minute written"),
+        Setting(name="rpd", field=("quotas", "rpd"), kind="count", title="requests a day",
+                does="never send more requests in 24 hours"),
+        Setting(name="tpd", field=("quotas", "tpd"), kind="count", title="tokens a day",
+                does="never use more tokens in 24 hours"),
+        Setting(name="max_cost", field=("budget", "max_cost"), kind="money", title="cost at most",
+                does="stop before the run costs more US dollars", least=0.0, most=1e9),
+        Setting(name="max_tokens_total", field=("budget", "max_tokens"), kind="count", title="tokens at most",
+                does="stop before the run uses more tokens in all"),
+        Setting(name="max_errors", field=("budget", "max_errors"), kind="errors", title="errors at most",
+                does="stop at so many failed items, or at their share of those settled", least=0.0, most=1e9),
+        Setting(name="deadline", field=("budget", "deadline_at"), kind="moment", title="deadline",
+                does="stop at this time", least=0.0, most=2e11),
+        Setting(name="max_outage", field=("budget", "max_outage"), kind="seconds", title="outage at most",
+                does="stop when the provider is down for longer; 0: let items fail instead of waiting", least=0.0,
+                most=1e9),
+        Setting(name="priority", field=("priority",), kind="count", title="priority",
+                does="weight among the runs that share the account", most=100, required=True),
+    )
+}  # fmt: skip
+
+
+def parse(name: str, text: str, now_at: float) -> float | None:
+    """What a person wrote for a setting: ``500``, ``90k``, ``$2.50``, ``5%``, ``2h30m``, ``17:30``, ``off``.
+
+    now_at: wall time; a deadline may be a time from now, a time of day or an ISO date. Raises ``UsageError``.
+    """
+    setting = _known(name)
+    text = text.strip()
+    if text.lower() in OFF:
+        return check(name, None)
+    readers = {"count": _number, "money": _money, "errors": _errors, "seconds": _span}
+    value = _moment(text, now_at) if setting.kind == "moment" else readers[setting.kind](text)
+    if value is None:
+        raise UsageError(f"{_option(name)}: '{text[:40]}' is not {_EXAMPLES[setting.kind]}")
+    if setting.kind == "moment" and value <= now_at:
+        raise UsageError(f"{_option(name)}: {text[:40]} is over already")
+    return check(name, value)
+
+
+def check(name: str, value: float | None) -> float | None:
+    """The value of a setting as a config keeps it, to 6 digits after the point. Raises ``UsageError`` for one that
+    cannot be."""
+    setting = _known(name)
+    if value is None:
+        if setting.required:
+            raise UsageError(f"{_option(name)} cannot be taken off")
+        return None
+    if not setting.least <= value <= setting.most:  # neither is true of NaN
+        raise UsageError(f"{_option(name)} is {value:g}; it must be {_plain(setting.least)} to {_plain(setting.most)}")
+    if setting.required and value != int(value):
+        raise UsageError(f"{_option(name)} is {value:g}; it is a whole number")
+    if setting.kind == "errors" and value >= 1 and value != int(value):
+        raise UsageError(f"{_option(name)} is {value:g}; it is a whole number, or a share such as 5%")
+    return round(float(value), 8 if setting.kind == "errors" else 6)
+
+
+def apply(config: RunConfig, changes: Mapping[str, float | None]) -> RunConfig:
+    """The config with these settings. Raises ``UsageError``, before anything is changed."""
+    for name, given in changes.items():
+        value, (first, *rest) = check(name, given), _known(name).field
+        whole = int(value) if _known(name).required and value is not None else value
+        inner = msgspec.structs.replace(getattr(config, first), **{rest[0]: whole}) if rest else whole
+        config = msgspec.structs.replace(config, **{first: inner})
+    return config
+
+
+def read(config: RunConfig) -> dict[str, float | None]:
+    """All settings of a config."""
+    found: dict[str, float | None] = {}
+    for name, setting in SETTINGS.items():
+        value = config
+        for part in setting.field:
+            value = getattr(value, part)
+        found[name] = value  # type: ignore[assignment]
+    return found
+
+
+def show(name: str, value: float | None) -> str:
+    """A setting as a person reads it, and as ``parse`` takes it back: ``500``, ``$2.50``, ``5%``, ``off``."""
+    if value is None:
+        return "off"
+    match _known(name).kind:
+        case "money":
+            return f"${value:,.2f}" if value == round(value, 2) else f"${_plain(value)}"
+        case "errors":
+            return f"{_plain(100 * value)}%" if 0 < value < 1 else _plain(value)
+        case "moment":
+            return f"{datetime.fromtimestamp(value).astimezone():%Y-%m-%d %H:%M:%S}"
+        case "seconds":
+            return _span_text(value)
+    return _plain(value)
+
+
+def _plain(value: float) -> str:
+    """``1,234.5``: all digits that count, never an exponent."""
+    text = f"{value:,.6f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _span_text(seconds: float) -> str:
+    """``2h30m``, ``90d``, ``0s``"""
+    parts, left = [], seconds
+    for unit, size in _SPANS.items():
+        whole = left if unit == "s" else left // size
+        left = round(left - whole * size, 6)
+        if whole:
+            parts.append(f"{_plain(whole).replace(',', '')}{unit}")
+    return "".join(parts) or "0s"
+
+
+_EXAMPLES = {
+    "count": "a number such as 500, 90k or 2m",
+    "money": "an amount such as 2.50",
+    "errors": "a number such as 50, or a share such as 5%",
+    "moment": "a time such as 2h30m, 17:30 or 2026-01-31T06:00",
+    "seconds": "a time such as 90s, 15m or 2h",
+}
+
+
+def _known(name: str) -> Setting:
+    setting = SETTINGS.get(name)
+    if setting is None:
+        raise UsageError(f"there is no setting '{name[:40]}'; there are {', '.join(SETTINGS)}")
+    return setting
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _number(text: str) -> float | None:
+    text = text.replace("_", "").lower()
+    scale = _UNITS.get(text[-1:], 1.0)
+    text = text[:-1] if scale != 1.0 else text
+    return float(text.replace(",", "")) * scale if _NUMBER.fullmatch(text) else None
+
+
+def _money(text: str) -> float | None:
+    return _number(text.removeprefix("$").lstrip())
+
+
+def _errors(text: str) -> float | None:
+    if not text.endswith("%"):
+        return _number(text)
+    share = _number(text[:-1].strip())
+    # all of them is no limit that could ever be passed
+    return share / 100 if share is not None and share < 100 else None
+
+
+def _span(text: str) -> float | None:
+    text = text.replace(" ", "").lower()
+    if re.fullmatch(_DIGITS, text, re.ASCII):
+        return float(text)
+    # after other parts a number needs its unit: 1h30 could be read in two ways
+    match = _SPAN.fullmatch(text)
+    if not match or not text:
+        return None
+    return sum(float(part) * seconds for part, seconds in zip(match.groups(), _SPANS.values(), strict=True) if part)
+
+
+def _moment(text: str, now_at: float) -> float | None:
+    clock = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text, re.ASCII)
+    if clock:
+        now = datetime.fromtimestamp(now_at).astimezone()
+        then = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
+        return (then if then > now else then + timedelta(days=1)).timestamp()
+    span = _span(text)
+    if span is not None:
+        return now_at + span
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):  # the last two: before or after all time that the clock knows
+        return None
