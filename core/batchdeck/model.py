@@ -22,7 +22,9 @@ ItemState = Literal["queued", "in_flight", "done", "failed", "skipped"]
 RunState = Literal[
     "starting", "running", "paused", "draining", "done", "drained", "cancelled", "stopped", "interrupted", "failed"
 ]
-"""``stopped``: refused key, used-up budget, or a provider that stayed down. ``interrupted``: the engine is gone without an ending."""
+"""``stopped``: refused key, used-up budget, or a provider that stayed down.
+
+``interrupted``: the engine is gone without an ending."""
 
 ENDINGS = ("done", "drained", "cancelled", "stopped", "failed")
 
@@ -46,11 +48,13 @@ Reason = Literal[
     "cap", "rpm", "tpm", "daily", "cooldown", "backoff", "breaker", "budget", "store", "machine", "input", "paused",
     "stopping", "connecting", "first_token", "streaming",
 ]  # fmt: skip
-"""Why an unfinished item waits. ``cap``: behind the concurrency. ``rpm``, ``tpm``, ``daily``: for the account's quota.
-``cooldown``: a 429 holds the account. ``backoff``: this item is tried again later. ``breaker``: the provider is down or
-out of quota. ``budget``: what is in flight may use the rest of it up. ``store``: for the disk, also answered and not yet
-committed. ``machine``: this process is behind. ``input``: nothing is read in yet. ``paused``, ``stopping``: by a person,
-or to end the run. The last three are in flight."""
+"""Why an unfinished item waits.
+
+``cap``: behind the concurrency. ``rpm``, ``tpm``, ``daily``: for the account's quota. ``cooldown``: a 429 holds the
+account. ``backoff``: this item is tried again later. ``breaker``: the provider is down or out of quota. ``budget``: what
+is in flight may use up the rest. ``store``: for the disk, also answered and not yet committed. ``machine``: this process
+is behind. ``input``: nothing is read in yet. ``paused``, ``stopping``: by a person, or to end the run. The last three
+are in flight."""
 
 
 class Quotas(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,9 +71,9 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True):
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """Where a run stops by itself, over all its sessions. None: nowhere.
 
-    ``max_cost``: US dollars. ``max_tokens``: in and out, of every attempt. ``max_errors``: failed items, bad input lines
-    left out; below 1 it is their share of the items settled. ``deadline_at``: seconds since the epoch. ``max_outage``:
-    seconds that the provider may be down before the run stops; 0: no circuit breaker, items fail instead.
+    ``max_cost``: US dollars. ``max_tokens``: in and out, of every attempt. ``max_errors``: failed items but for bad
+    input lines; below 1 it is their share of the items settled. ``deadline_at``: seconds since the epoch.
+    ``max_outage``: seconds that the provider may be down before the run stops; 0: no breaker, items fail instead.
     """
 
     max_cost: float | None = None
@@ -300,9 +304,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
     """One limit of the account as it is known now.
 
-    ``limit``: a minute or a day, by ``meter``. ``source``: said by a person, by the provider's headers, or learned from
-    its 429s. ``remaining``: what the provider would still take now, as far as that is known. ``rate``: what this run may
-    use of it, a minute or a day: less than ``limit`` where other runs or strangers have their share.
+    ``limit``: a minute or a day, by ``meter``. ``source``: said by a person, by the provider's headers, or learned
+    from its 429s. ``remaining``: what the provider would still take now, as far as that is known. ``rate``: what this
+    run may use of it, a minute or a day: less than ``limit`` where other runs have their share.
     """
 
     meter: Meter

@@ -19,7 +19,7 @@ ORDER = WorkOrder(idx=0, variant=0, revision=0, number=1, path="/", body=b"", st
 
 
 def take(collector: Collector, now: float, counts: Counts, hold: Cooldown = QUIET) -> Sample:
-    return collector.sample(now, 1e9 + now, counts, cap=10, queued=3, backoff=1, hold=hold)
+    return collector.sample(now, 1e9 + now, counts, cap=10, queued=3, backoff=1, hold=hold, waits={}, held={})
 
 
 @given(

@@ -277,7 +277,9 @@ class Engine:
         while self._next is None:
             # What is in flight may all come back to wait: a new item starts only if the heap keeps its bound.
             fresh = self.queue.backoff + self.gate.in_flight < 4 * self.gate.cap
-            work = self.queue.pop(now, fresh=fresh)
+            # A provider that is down is asked with another item each time: one of them may be at fault itself.
+            first: Literal["due", "fresh"] = "fresh" if self.admission.breaker.is_open else "due"
+            work = self.queue.pop(now, fresh=fresh, first=first)
             if work is None:
                 return False
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator
+from typing import Literal
 
 from batchdeck.limits.quota import Ticket
 from batchdeck.model import Item
@@ -112,10 +113,9 @@ class WorkQueue:
         """When the first waiting item is due."""
         return self._waiting[0][0] if self._waiting else None
 
-    def pop(self, now: float, *, fresh: bool) -> Work | None:
-        """The next item to send: one that is due again, else (if ``fresh``) a new one."""
-        if self._waiting and self._waiting[0][0] <= now:
-            return heapq.heappop(self._waiting)[2]
-        if fresh and self._ready:
+    def pop(self, now: float, *, fresh: bool, first: Literal["due", "fresh"] = "due") -> Work | None:
+        """The next item to send: one that is due again, else (if ``fresh``) a new one; ``first``: or the other way."""
+        is_due = bool(self._waiting) and self._waiting[0][0] <= now
+        if fresh and self._ready and (first == "fresh" or not is_due):
             return self._ready.popleft()
-        return None
+        return heapq.heappop(self._waiting)[2] if is_due else None

@@ -1,4 +1,4 @@
-"""Why items wait: what holds the next request back, for how much of the time, and each unfinished item under one reason."""
+"""Why items wait: what holds the next request back and for how much of the time, each item under one reason."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Pace:
 
     def refused(self, now: float, sent_at: float) -> bool:
         """A request sent at ``sent_at`` was answered 429. True: the pace is another now."""
-        if sent_at <= self._cut_at or (self.rate is not None and self._let_in - self._let_in_at_cut < 2):
+        if sent_at <= self._cut_at or self._let_in - self._let_in_at_cut < 2:
             return False  # nothing has come back since the last: it tells of the same emptiness
         self._advance(now, 1.0)
         began, let_in = self._since

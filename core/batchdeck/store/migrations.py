@@ -160,6 +160,8 @@ def migrate(db: Database) -> None:
         raise StoreError(
             f"this run was written by a newer batchdeck (schema {version}, this one knows {len(MIGRATIONS)})"
         )
+    if version and not db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'run'").fetchone()[0]:
+        raise StoreError("the run file has lost its tables")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         db.conn.executescript(
             f"BEGIN; {script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"

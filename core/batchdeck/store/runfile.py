@@ -139,8 +139,6 @@ class RunFile:
         if sys.platform == "darwin":
             conn.execute("PRAGMA fullfsync = 1")
         migrate(self.db)
-        if not self._number("SELECT count(*) FROM sqlite_master WHERE name = 'run'"):
-            raise StoreError("the run file has lost its tables")
         # Taken over before it is read: an engine that still holds the file can commit nothing behind what is read here.
         conn.execute("BEGIN IMMEDIATE")
         conn.execute("UPDATE run SET owner = ?", (self._owner,))
