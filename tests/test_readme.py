@@ -213,6 +213,10 @@ async def test_the_session_goes_as_the_readme_says(tmp_path: Path) -> None:
     assert "facts" in said["batchdeck ls"]
     assert json.loads(said["batchdeck watch facts.db --json"])["state"] == "done"
     assert len((tmp_path / "facts.jsonl").read_text().splitlines()) == 200
+    assert "900" in said["batchdeck ctl status words.db"]
+    assert "40 → 20" in next(words for line, words in said.items() if "ctl config" in line)
+    assert "batchdeck_" in said["batchdeck ctl metrics words.db"]
+    assert "draining" in said["batchdeck ctl drain words.db"]
     assert "tokens_out" in said[next(line for line in rest if line.startswith("sqlite-utils"))]
 
     with sqlite3.connect(f"file:{tmp_path / 'facts.db'}?mode=ro", uri=True) as db:
@@ -228,13 +232,15 @@ async def test_the_session_goes_as_the_readme_says(tmp_path: Path) -> None:
     assert re.findall(r"`(\w+)`", told) == columns
 
 
-async def test_the_demo_starts_and_meets_its_rate_limit(home: Path) -> None:
+async def test_the_demo_starts_and_keeps_within_its_rate_limit(home: Path) -> None:
     """The first command of the README, without its terminal."""
     done = batchdeck("demo", "--detach", "--json")
     assert done.returncode == 0, done.stderr
     run = Path(json.loads(done.stdout)["path"])
     try:
-        snapshot = await wait_for(run, lambda snapshot: snapshot.counts.rate_limit_hits > 0)
+        snapshot = await wait_for(run, lambda snapshot: snapshot.waiting.held == "rpm")
+        assert snapshot.mode == "rate-limited"
+        assert "RPM" in snapshot.waiting.sentence
         assert snapshot.counts.done > 0
         assert snapshot.counts.failed == 0
     finally:

@@ -312,8 +312,7 @@ async def _shared(engine: Engine, connection: Connection) -> AsyncIterator[None]
         leasing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await leasing
-        # What was used last counts, too.
-        await sharing.lease()
+        await sharing.leave()
         await asyncio.to_thread(pool.close)
 
 

@@ -1,8 +1,9 @@
-"""A run started far too wide against a provider with a quota, under virtual time: how near it comes, and how politely."""
+"""A run that is started far too wide for its quota, under virtual time: how near it comes, and how politely."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def provider(case: Case) -> tuple[SimOptions, int]:
         "ttft_ms": rng.choice([80.0, 300.0, 900.0]),
         "token_rate": rng.choice([30.0, 100.0]),
         "answer_tokens": tokens,
-        "burst": rng.choice([0.05, 0.1, 0.5, 1.0]),
+        "burst": rng.choice([0.1, 0.5, 1.0]),
         "window_offset": rng.choice([0.0, 17.0, 41.0]),
         "headers": "openai" if case.headers else "none",
         "retry_after": case.told,
@@ -86,29 +87,53 @@ def provider(case: Case) -> tuple[SimOptions, int]:
     return SimOptions(**options), rng.choice([64, 128, 300])
 
 
+def spans(case: Case, options: SimOptions) -> list[tuple[float, float]]:
+    """When it is measured: from 30 s on, but for the one minute and a half in which a quota that shrank is found anew.
+
+    With fixed windows from one window's beginning to another's end: half a window tells nothing.
+    """
+    found = [(SETTLED, case.minutes * 60)]
+    if options.shrink_at is not None:
+        found = [(SETTLED, options.shrink_at), (options.shrink_at + 90.0, case.minutes * 60)]
+    if case.shape != "fixed":
+        return found
+    phase = -options.window_offset % 60
+    return [
+        (math.ceil((begin - phase) / 60) * 60 + phase, math.floor((end - phase) / 60) * 60 + phase)
+        for begin, end in found
+    ]
+
+
 def play(path: Path, case: Case) -> Outcome:
     """Run the real engine against it for so many minutes; it never comes to its end."""
     options, width = provider(case)
+    measured = spans(case, options)
 
     async def main() -> Outcome:
         most = (options.rpm or options.tpm or 0) * (case.minutes + 2) / (1 if options.rpm else 15)
         rig = Rig(path, int(most) + width, options, seed=case.seed, concurrency=width, stream=case.seed % 4 != 3)
         run = rig.loop.create_task(rig.engine.run())
-        quota, end = rig.sim.model.quota, case.minutes * 60
-        await asyncio.sleep(SETTLED)
-        before = (quota.accepted_requests, quota.accepted_tokens, rig.tally.by_status.get(429, 0), rig.tally.requests)
-        await asyncio.sleep(end - SETTLED)
-        requests, tokens = quota.accepted_requests - before[0], quota.accepted_tokens - before[1]
-        assert not run.done(), "there was too little to send"
-        free = quota.share_left(SETTLED, end)
-        shares = [got / all_of_it for got, all_of_it in zip((requests, tokens), free, strict=True) if all_of_it]
-        refused = rig.tally.by_status.get(429, 0) - before[2]
-        sent = rig.tally.requests - before[3]
+        quota, tally = rig.sim.model.quota, rig.tally
+        got = [0.0, 0.0]
+        free = [0.0, 0.0]
+        refused = sent = 0
+        for begin, end in measured:
+            await asyncio.sleep(begin - rig.loop.time())
+            before = (quota.accepted_requests, quota.accepted_tokens, tally.by_status[429], tally.requests)
+            await asyncio.sleep(end - rig.loop.time())
+            got[0] += quota.accepted_requests - before[0]
+            got[1] += quota.accepted_tokens - before[1]
+            refused += tally.by_status[429] - before[2]
+            sent += tally.requests - before[3]
+            for place, spare in enumerate(quota.share_left(begin, end)):
+                free[place] += spare or 0.0
+        assert not run.done(), f"{case}: there was too little to send: {rig.engine!r}, {rig.engine.message}"
         rig.engine.steer.cancel()
         await run
         await rig.close()
         # The scarcer one is what could be used up.
-        return Outcome(share=max(shares), refused=refused, sent=sent, seconds=end)
+        share = max(taken / spare for taken, spare in zip(got, free, strict=True) if spare)
+        return Outcome(share=share, refused=refused, sent=sent, seconds=sum(end - begin for begin, end in measured))
 
     outcome: Outcome = virtually(main)
     return outcome

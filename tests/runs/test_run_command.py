@@ -79,7 +79,7 @@ def test_a_headless_run_answers_everything_and_exports_in_order(tmp_path: Path) 
 
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
 def test_rate_limits_hold_the_run_and_fail_nobody(tmp_path: Path, stream: str) -> None:
-    with simulator("--latency-ms", "30", "--rpm", "1500") as sim:
+    with simulator("--latency-ms", "30", "--rpm", "1500", "--headers", "none") as sim:
         done = batchdeck(
             "run",
             str(prompts(tmp_path, 260)),

@@ -88,11 +88,13 @@ async def test_knobs_turn_what_the_provider_measures_and_all_four_charts_carry_b
 
 
 async def test_429s_and_chart_points_are_what_the_provider_served_and_the_run_file_holds(tmp_path: Path) -> None:
-    quota: dict[str, Any] = {"latency_ms": 30, "rpm": 900, "burst": 0.02}
+    # a provider whose headers tell of its quota would not be sent too much
+    quota: dict[str, Any] = {"latency_ms": 30, "rpm": 900, "burst": 0.02, "headers": "none"}
     async with (
         launched(tmp_path, PROMPTS[:40], **quota) as (run, sim),
         console(run, (160, 48)) as (pilot, screen),
     ):
+        await until(pilot, lambda: screen.is_live)
         await pilot.press("plus")
         charts, errors = screen.query_one(Charts), screen.query_one(ErrorList)
         await until(pilot, lambda: state(screen) == "done")

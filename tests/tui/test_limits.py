@@ -157,6 +157,19 @@ async def test_a_field_nobody_wrote_in_shows_what_somebody_else_changed(still: P
         assert opened.typed[0].values == {"rpm": 77.0}
 
 
+async def test_news_that_come_while_the_form_opens_are_not_lost(still: Path) -> None:
+    async with console(still, (80, 24)) as (pilot, screen):
+        await until(pilot, lambda: "limits" in footer(pilot.app))
+        before = held_by_tpm(still)
+        screen.on_snapshot_ready(SnapshotReady(before))
+        opened = LimitsScreen(before, lambda: NOW)
+        opened.hear(replace(before, settings=before.settings | {"rpm": 300.0}))
+        pilot.app.push_screen(opened)
+        await until(pilot, lambda: opened.is_current and "priority" in page(pilot.app))
+        await until(pilot, lambda: field(opened, "rpm").value == "300")
+        assert not opened.typed[0].values
+
+
 async def test_keys_typed_in_the_form_turn_no_knob_of_the_screen_below(still: Path) -> None:
     async with console(still, (80, 24)) as (pilot, screen):
         await until(pilot, lambda: "limits" in footer(pilot.app))
@@ -198,7 +211,8 @@ async def test_limits_of_a_run_that_is_done_cannot_be_changed(
 
 
 async def test_the_form_changes_several_limits_at_once_and_u_takes_them_back(tmp_path: Path) -> None:
-    async with launched(tmp_path, PROMPTS, "--rpm", "6000", hold=True) as (run, _), console(run) as (pilot, screen):
+    options = ("--rpm", "6000", "--price", "3/15")
+    async with launched(tmp_path, PROMPTS, *options, hold=True) as (run, _), console(run) as (pilot, screen):
         await until(pilot, lambda: screen.is_live and snapshot(screen).in_flight == 10)
         assert "undo" not in footer(pilot.app)
         opened = await form(pilot)
@@ -209,7 +223,7 @@ async def test_the_form_changes_several_limits_at_once_and_u_takes_them_back(tmp
         await pilot.press("ctrl+s")
         await until(pilot, lambda: snapshot(screen).settings["rpm"] == 1_200)
         assert snapshot(screen).budget.max_cost == 2.5
-        await until(pilot, lambda: snapshot(screen).in_flight == 12)
+        assert snapshot(screen).concurrency == 12
         await until(pilot, lambda: "of $2.50" in page(pilot.app) and "undo" in footer(pilot.app))
         await until(pilot, lambda: screen.query_one(Charts).notes(), "a mark on the charts")
         await pilot.press("u")

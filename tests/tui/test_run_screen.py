@@ -93,7 +93,7 @@ async def test_concurrency_never_goes_below_one(tmp_path: Path) -> None:
 
 async def test_a_turn_of_the_cap_is_from_what_the_engine_has_not_from_what_was_shown_last(tmp_path: Path) -> None:
     async with launched(tmp_path, PROMPTS, "--concurrency", "20", hold=True) as (run, sim), console(run) as (p, screen):
-        await until(p, lambda: screen.is_live and snapshot(screen).concurrency == 20)
+        await until(p, lambda: screen.is_live and snapshot(screen).concurrency == 20 and len(sim.holds) == 20)
         old = msgspec.structs.replace(snapshot(screen), concurrency=4)
         screen.on_snapshot_ready(SnapshotReady(old))  # one that was taken before somebody else turned it up
         await p.press("left_square_bracket")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+
+import msgspec
 
 from batchdeck.engine.engine import Engine
-from batchdeck.limits.pool import METERS, Ask, Grant, QuotaPool
-from batchdeck.limits.quota import MINUTE
+from batchdeck.limits.pool import DAY_METERS, METERS, TRICKLE, Ask, Grant, QuotaPool
+from batchdeck.limits.quota import DAY, MINUTE
+from batchdeck.model import Meter
 
 LEASE_SECONDS = 0.25
 SMOOTH = 0.1
@@ -25,18 +29,34 @@ class Sharing:
         self._rates = dict.fromkeys(METERS, 0.0)
         self._asked_at = engine.now()
         self._wanted_at = engine.now()
+        self._has_left = False
 
     async def run(self) -> None:
         """Lease until cancelled. The pool's file is asked in a thread: it may be busy for some milliseconds."""
         while True:
-            await self.lease()
+            if not self._engine.is_over:
+                await self.lease()
+            elif not self._has_left:
+                await self.leave()
             await asyncio.sleep(LEASE_SECONDS)
 
     async def lease(self) -> None:
         """Ask once."""
+        self._has_left = False
         self._pool.priority = self._engine.config.priority
         ask = self._ask()
         self._take(await asyncio.to_thread(self._pool.lease, ask))
+
+    async def leave(self) -> None:
+        """The run is over: give everything back, though somebody may still watch it or try its failed items again."""
+        self._has_left = True
+        # What was used last counts, too.
+        grant = await asyncio.to_thread(self._pool.lease, self._ask())
+        await asyncio.to_thread(self._pool.leave)
+        if self._engine.is_over:
+            # Should it go on, it waits for its next lease.
+            nothing = dict.fromkeys(METERS, TRICKLE), dict.fromkeys(grant.left, 0.0)
+            self._share(msgspec.structs.replace(grant, shares=nothing[0], left=nothing[1], holders=1))
 
     def _ask(self) -> Ask:
         engine, now = self._engine, self._engine.now()
@@ -48,20 +68,33 @@ class Sharing:
         used = {meter: quota.used[meter] - self._used[meter] for meter in METERS}
         self._used = dict(quota.used)
         for meter in METERS:
-            self._rates[meter] += SMOOTH * (used[meter] / passed * MINUTE - self._rates[meter])
-        greedy = engine.state == "running" and now - self._wanted_at < GREEDY
+            window = DAY if meter in DAY_METERS else MINUTE
+            self._rates[meter] += SMOOTH * (used[meter] / passed * window - self._rates[meter])
         return Ask(
-            demand={meter: float("inf") if greedy else self._rates[meter] for meter in METERS},
+            demand={meter: self._demand(meter, now) for meter in METERS},
             used=used,
             limits=quota.known,
             hold=max(0.0, engine.cooldown.until - now),
             pace=None if quota.pace.rate is None else quota.pace.rate * MINUTE,
         )
 
+    def _demand(self, meter: Meter, now: float) -> float:
+        if self._engine.state not in ("starting", "running"):
+            return 0.0  # nothing more is sent, for now or at all
+        return math.inf if now - self._wanted_at < GREEDY else max(0.0, self._rates[meter])
+
     def _take(self, grant: Grant) -> None:
         engine, now = self._engine, self._engine.now()
-        pace = None if grant.pace is None else grant.pace / MINUTE
-        engine.admission.quota.share(grant.shares, grant.limits, pace, grant.holders, grant.used_today, now)
+        # What was sent since it was asked for is not in it.
+        used = engine.admission.quota.used
+        left = {meter: amount - (used[meter] - self._used[meter]) for meter, amount in grant.left.items()}
+        self._share(msgspec.structs.replace(grant, left=left))
         if grant.hold > 0:
             engine.cooldown.extend(now, now + grant.hold)
         engine.dispatch()
+
+    def _share(self, grant: Grant) -> None:
+        pace = None if grant.pace is None else grant.pace / MINUTE
+        self._engine.admission.quota.share(
+            grant.shares, grant.limits, pace, grant.holders, grant.left, self._engine.now()
+        )

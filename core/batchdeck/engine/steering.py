@@ -61,9 +61,9 @@ class Steering:
             engine.note("settings", ", ".join(said))
         if "concurrency" in changed:
             turned = self.set_concurrency(config.concurrency)
+            if not turned.ok and not said:
+                return turned
             said.append(turned.message)
-            if not turned.ok:
-                return Reply(ok=False, message=", ".join(said))
         engine.dispatch()
         return Reply(ok=True, message=", ".join(said) or "nothing changes by that")
 
@@ -79,6 +79,7 @@ class Steering:
         engine.state = "paused"
         self._store.submit(lambda file: file.intend("pause"))
         engine.note("pause", "paused")
+        engine.dispatch()
         return Reply(ok=True, message="paused; requests in flight go on to their end")
 
     def resume(self) -> Reply:

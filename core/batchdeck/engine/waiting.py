@@ -44,6 +44,8 @@ class Waits:
         self._since = now
         self._minute: dict[Reason, RateWindow] = {}
         self._sample: dict[str, float] = {}
+        self._recent: dict[Reason, float] = {}
+        """What was put down since ``late`` was last called: some of it may turn out to be this machine's."""
         self._began = now
         self._late_until = now
 
@@ -53,15 +55,27 @@ class Waits:
     def hold(self, now: float, reason: Reason | None, until: float | None = None) -> None:
         """From now on this is what keeps the next request from starting; None: nothing does."""
         if reason != self.held:
-            self._pass(now, 0.0)
+            self._pass(now)
             self.held = reason
         self.until = until
 
     def late(self, now: float, seconds: float) -> None:
-        """The loop came so much too late: for that time it was this machine."""
-        if seconds > BEHIND:
-            self._pass(now, seconds)
-            self._late_until = now + 1.0
+        """The loop came so much too late since this was last called: for that time it was this machine.
+
+        What held the run meanwhile may have been put down already, by whatever ran first after the delay.
+        """
+        self._pass(now)
+        recent, self._recent = self._recent, {}
+        if seconds <= BEHIND:
+            return
+        self._late_until = now + 1.0
+        for reason in sorted(recent, key=lambda reason: -recent[reason]):
+            moved = min(recent[reason], seconds)
+            seconds -= moved
+            # A sample may have been taken since: it stays as it is.
+            in_sample = min(moved, self._sample.get(reason, 0.0))
+            self._put_down(now, reason, -moved, -in_sample)
+            self._put_down(now, "machine", moved, in_sample)
 
     def is_late(self, now: float) -> bool:
         """Whether the loop was late within the last second."""
@@ -69,27 +83,28 @@ class Waits:
 
     def shares(self, now: float) -> dict[Reason, float]:
         """The share of the last minute (or of the session, while it is younger) that each reason held the run."""
-        self._pass(now, 0.0)
+        self._pass(now)
         shares = {reason: min(1.0, window.rate(now)) for reason, window in self._minute.items()}
         return {reason: shares[reason] for reason in REASONS if shares.get(reason, 0.0) >= 0.005}
 
     def take(self, now: float) -> dict[str, float]:
         """Seconds by reason since the last call: what a sample keeps."""
-        self._pass(now, 0.0)
+        self._pass(now)
         taken, self._sample = self._sample, {}
-        return taken
+        return {reason: seconds for reason, seconds in taken.items() if seconds > 0}
 
-    def _pass(self, now: float, late: float) -> None:
+    def _pass(self, now: float) -> None:
         passed, self._since = now - self._since, now
-        late = min(late, passed)
-        for reason, seconds in ((self.held, passed - late), ("machine", late)):
-            if reason is None or seconds <= 0:
-                continue
-            if reason not in self._minute:
-                self._minute[reason] = RateWindow(MINUTE, 1.0)
-                self._minute[reason].start(self._began)
-            self._minute[reason].add(now, seconds)
-            self._sample[reason] = self._sample.get(reason, 0.0) + seconds
+        if self.held is not None and passed > 0:
+            self._put_down(now, self.held, passed, passed)
+            self._recent[self.held] = self._recent.get(self.held, 0.0) + passed
+
+    def _put_down(self, now: float, reason: Reason, seconds: float, in_sample: float) -> None:
+        if reason not in self._minute:
+            self._minute[reason] = RateWindow(MINUTE, 1.0)
+            self._minute[reason].start(self._began)
+        self._minute[reason].add(now, seconds)
+        self._sample[reason] = self._sample.get(reason, 0.0) + in_sample
 
 
 def tally(
@@ -126,6 +141,8 @@ def sentence(held: Reason | None, shares: dict[Reason, float], seconds: float | 
     if held in _ADVICE:
         name = f"the cap of {cap}" if held == "cap" else _NAMES[held]
         return f"held by {name}; {_ADVICE[held]}"
+    if held == "budget":
+        return "what is in flight may use up the rest of the budget; more starts when some of it is back"
     return "the items that are left wait to be tried again" if held == "backoff" else ""
 
 

@@ -14,8 +14,8 @@ class Day:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self.known = 0.0
-        """What is known to have been used in these hours, by whomever."""
+        self.spare = math.inf
+        """What the other runs of the account leave to this one."""
         self._hours: deque[list[float]] = deque()
 
     def __repr__(self) -> str:
@@ -23,6 +23,7 @@ class Day:
 
     def take(self, at: float, amount: float) -> None:
         """Used at ``at``, which may lie in the past; a negative amount takes back."""
+        self.spare -= amount
         hour = math.floor(at / HOUR)
         for cell in reversed(self._hours):
             if cell[0] == hour:
@@ -37,7 +38,7 @@ class Day:
         # An hour counts until its last moment is a day old.
         while self._hours and (self._hours[0][0] + 1 + HOURS) * HOUR <= now:
             self._hours.popleft()
-        return self.limit - max(self.known, sum(amount for _, amount in self._hours))
+        return min(self.spare, self.limit - sum(amount for _, amount in self._hours))
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until ``amount`` may be used; what is more than the limit goes when nothing was used."""

@@ -1,116 +1,279 @@
 """What the provider would still take, mirrored from what its answers say remains.
 
-An answer tells what remained when its request was decided on. Since then more was sent, and something came back: the
-first is known exactly, the second is learned. A bucket gives back evenly, a window nothing until it turns; and a
-stranger on the same account takes some away. All three are one figure, the drift, measured between two answers. How far
-such forecasts go wrong is measured as well, and kept as a margin (as TCP's timer keeps a multiple of the mean deviation:
-Jacobson, "Congestion Avoidance and Control", 1988).
+An answer tells what remained when its request was decided on; meanwhile more was sent, and something came back. Two
+forecasts run side by side. ``steady``: so much a second comes back, as in a bucket (or nothing, as in a fixed minute
+before it turns). ``sliding``: what was sent comes back when it is a minute old, and a stranger on the account makes some
+difference a second. Each is an observer as control engineering has them (Luenberger, 1964): it runs on by itself, and
+every answer corrects its level at once and its rate by and by. Whichever erred less of late is believed, and how far it
+errs, from a request's sending to its answer, is the margin that is left to it.
 """
 
 from __future__ import annotations
 
-FASTER = 0.3
-"""Weight of the newest measurement of the drift."""
-SPAN = 1.0
-"""Seconds that one measurement of the drift takes at least."""
-DEVIATIONS = 4.0
+import math
+
+import msgspec
+
+from batchdeck.limits.trail import MINUTE, Trail
+
+SETTLE = 5.0
+"""Seconds over which the rate of a forecast follows what answers tell; at least twice the age of what they tell."""
+MEMORY = 48
+"""Errors that count in their mean square, older ones fade."""
+DEVIATIONS, FEWEST, MOST = 2.0, 0.5, 6.0
+"""Root mean square errors that are left as a margin: at first, and at least and at most."""
+MORE, REFUSED = 0.7, 0.006
+"""Deviations that a refusal adds. Each request that was let in at the margin takes some away, so that this share of them
+is refused in the long run (Robbins and Monro, "A Stochastic Approximation Method", 1951)."""
 MARGIN_AT_MOST = 0.5
 """Share of what there can be at most."""
 PROBE = 0.05
 """Where nothing seems to come back, the mirror opens at this share of the limit's rate: it may be wrong."""
-STALE = 120.0
-"""Seconds after which an answer tells nothing any more."""
+TURN = 0.25
+"""Share of the most there can be that comes back at once when a window turns."""
+SAME, STABLE = 1.5, 5.0
+"""A reset that was said to within so many seconds for so long is the end of a window."""
+STALE = 2.0
+"""Windows after which an answer tells nothing any more."""
+LONGEST_STALE = 600.0
+
+
+class Note(msgspec.Struct):
+    """What a request's answer is compared with. ``steady``, ``sliding``: forecast when it was sent, without it."""
+
+    amount: float
+    mark: float
+    steady: float | None = None
+    sliding: float | None = None
+    corrected: tuple[float, float] = (0.0, 0.0)
+    is_close: bool = False
+    """Whether it went as soon as the margin let it."""
+    is_told: bool = False
+
+
+class Forecast:
+    """One way to reckon what is left; ``trail``: what was sent, where that is what comes back."""
+
+    def __init__(self, rate: float, trail: Trail | None) -> None:
+        self.rate = rate
+        self.level: float | None = None
+        self.most = 0.0
+        self.drift = rate if trail is None else 0.0
+        self.corrected = 0.0
+        """All corrections so far: those since a request was sent are not to be made again for its answer."""
+        self.square = 0.0
+        """Of its errors."""
+        self.excess = 0.0
+        """Of what it promised too much, as if it erred as much the other way: only that leads to refusals."""
+        self._trail = trail
+        self._seen = 0
+        self._at = 0.0
+        self._span: tuple[float, float] | None = None
+        self._missed = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Forecast {self.level}, drift {self.drift:.2f}/s, ±{math.sqrt(self.square):.1f}>"
+
+    def begin(self, now: float, level: float, most: float) -> None:
+        self.level, self.most, self._at = level, most, now
+
+    def at(self, now: float) -> float:
+        """What is left now."""
+        assert self.level is not None
+        if now > self._at:
+            back = 0.0 if self._trail is None else self._trail.between(self._at - MINUTE, now - MINUTE)
+            self.level = min(self.most, self.level + back + self.drift * (now - self._at))
+            self._at = now
+        return self.level
+
+    def take(self, amount: float) -> None:
+        if self.level is not None:
+            self.level -= amount
+
+    def give(self, amount: float) -> None:
+        """It was not taken after all; what was forecast meanwhile was as much too low."""
+        if self.level is not None:
+            self.level = min(self.most, self.level + amount)
+            self.corrected += amount
+
+    def count(self, error: float) -> None:
+        self._seen += 1
+        weight = 1 / min(MEMORY, self._seen + 4)
+        self.square += weight * (error * error - self.square)
+        self.excess += weight * ((2 * error * error if error < 0 else 0.0) - self.excess)
+
+    def correct(
+        self, error: float, corrected: float, sent_at: float, age: float, *, learn: bool, is_out: bool
+    ) -> None:
+        """An answer told how much more there was at ``sent_at`` than was forecast. corrected: all corrections by then.
+
+        is_out: it said that nothing remains, which may be more than the truth. learn: whether it tells of the rate.
+        """
+        assert self.level is not None
+        news = error - (self.corrected - corrected)
+        if is_out:
+            news = min(news, 0.0)
+        self.level = min(self.most, self.level + news)
+        self.corrected += news
+        if not learn or error > max(TURN * self.most, 4.0 * math.sqrt(self.square)):
+            # A window has turned: nothing to be learned of the time before.
+            self._span = None
+            return
+        self.count(error)
+        if self._span is None:
+            self._span, self._missed = (sent_at, sent_at), 0.0
+            return
+        began = self._span[0]
+        self._missed += news
+        if sent_at - began >= 1.0:
+            weight = min(1.0, (sent_at - began) / max(SETTLE, 2.0 * age))
+            self.drift += weight * self._missed / (sent_at - began)
+            self.drift = max(-self.rate, min(self.rate, self.drift))
+            self._span, self._missed = (sent_at, sent_at), 0.0
+
+    def wait(self, now: float, missing: float) -> float:
+        """Seconds until ``missing`` more has come back."""
+        drift = max(self.drift, PROBE * self.rate)
+        longest = missing / drift
+        if self._trail is not None:
+            for sent_at, amount in self._trail.after(now - MINUTE):
+                seconds = sent_at + MINUTE - now
+                if seconds >= longest:
+                    break
+                missing -= amount
+                if missing - self.drift * seconds <= 0:
+                    return seconds
+        return longest
 
 
 class Mirror:
     """One meter of the account. Amounts sent are cumulative: ``mark`` is their sum up to and with a request."""
 
-    def __init__(self, rate: float, unit: float) -> None:
-        """rate: of the limit, a second. unit: the smallest error that is reckoned with."""
+    def __init__(self, rate: float, unit: float, trail: Trail, window: float = MINUTE) -> None:
+        """rate: of the limit, a second. unit: the smallest error that is reckoned with. window: of the limit."""
         self.rate = rate
+        self._stale = min(STALE * window, LONGEST_STALE)
         self._unit = unit
-        self._remaining: float | None = None
-        self._mark = 0.0
-        self._told_at = 0.0
-        self._reset_at: float | None = None
-        self._probed: float | None = None
+        self._steady = Forecast(rate, None)
+        self._sliding = Forecast(rate, trail)
         self._most = 0.0
-        self._drift = rate
-        self._began: tuple[float, float, float] | None = None
-        self._deviation = 0.0
+        self._told_at = -math.inf
+        self._heard_at = -math.inf
+        self._changed_at = -math.inf
+        self._age = 0.0
+        self._resets: list[tuple[float, float]] = []
+        """Moments at which all is there again, and since when they have been said: from sending on, and from hearing."""
+        self._probed: float | None = None
+        self._deviations = DEVIATIONS
+        self._refused_at = -math.inf
 
     def __repr__(self) -> str:
-        return f"<Mirror {self._remaining} left at {self._told_at:.2f}, drift {self._drift:.2f}/s, ±{self._deviation:.1f}>"
+        return f"<Mirror {self._best} told at {self._told_at:.2f}>"
+
+    @property
+    def _best(self) -> Forecast:
+        return self._sliding if self._sliding.square < self._steady.square else self._steady
+
+    @property
+    def _turns_at(self) -> float | None:
+        """The moment that was said often enough to be the end of a window."""
+        return min((moment for moment, since in self._resets if self._heard_at - since >= STABLE), default=None)
 
     @property
     def margin(self) -> float:
-        return min(self._unit + DEVIATIONS * self._deviation, MARGIN_AT_MOST * self._most)
+        return min(self._unit + self._deviations * math.sqrt(self._best.excess), MARGIN_AT_MOST * self._most)
 
-    def told(self, remaining: float, reset: float | None, mark: float, sent_at: float, now: float) -> None:
-        """An answer said what remained. mark, sent_at: of its request. reset: seconds from now until all is there."""
-        if self._remaining is not None and mark <= self._mark and sent_at <= self._told_at:
+    def note(self, now: float, amount: float, mark: float) -> Note:
+        """A request goes; its answer will be compared with this."""
+        forecasts = (self._steady, self._sliding)
+        steady, sliding = (None if each.level is None else each.at(now) for each in forecasts)
+        best = self._best
+        is_close = best.level is not None and best.level < self.margin + 2 * amount + math.sqrt(best.excess)
+        for each in forecasts:
+            each.take(amount)
+        return Note(amount, mark, steady, sliding, (self._steady.corrected, self._sliding.corrected), is_close)
+
+    def told(
+        self, remaining: float, reset: float | None, note: Note, sent_at: float, now: float, mark: float
+    ) -> None:
+        """An answer said what remained. reset: seconds from now until all is there. mark: all that was sent by now."""
+        if sent_at <= self._told_at:
             return  # an older request: what it tells is out of date
-        if self._remaining is not None:
-            self._measure(remaining, mark, sent_at)
-        self._remaining, self._mark, self._told_at = remaining, mark, sent_at
-        self._reset_at = None if reset is None else now + reset
-        self._probed = None
+        self._told_at, self._heard_at = sent_at, now
+        self._age += 0.2 * (now - sent_at - self._age)
         self._most = max(self._most, remaining)
+        self._probed = None
+        if reset is not None:
+            # A duration counts from when the request was decided on, a point in time does not.
+            moments = (sent_at + reset, now + reset)
+            self._resets = [
+                old if old is not None and abs(moment - old[0]) <= SAME else (moment, now)
+                for moment, old in zip(moments, self._resets or (None, None), strict=True)
+            ]
+        before = remaining + note.amount
+        note.is_told = True
+        if note.is_close:
+            self._deviations = max(FEWEST, self._deviations - MORE * REFUSED)
+        for each, forecast, corrected in zip(
+            (self._steady, self._sliding), (note.steady, note.sliding), note.corrected, strict=True
+        ):
+            if each.level is None:
+                each.begin(sent_at, remaining - (mark - note.mark), self._most)
+                each.at(now)
+            elif forecast is not None:
+                each.most = self._most
+                each.at(now)
+                learn = sent_at > self._changed_at
+                each.correct(before - forecast, corrected, sent_at, self._age, learn=learn, is_out=remaining <= 0)
 
-    def _measure(self, remaining: float, mark: float, sent_at: float) -> None:
-        assert self._remaining is not None
-        gone = mark - self._mark
-        expected = min(self._remaining + self._drift * (sent_at - self._told_at) - gone, self._most)
-        error = remaining - expected
-        if error > max(0.25 * self._most, 4 * self._unit):
-            # A window has turned: nothing to be learned of the time before.
-            self._began = (remaining, mark, sent_at)
-            self._drift = max(self._drift, 0.0)
-            return
-        # Only what was overestimated leads to a refusal.
-        self._deviation += 0.1 * (max(0.0, -error) - self._deviation)
-        if self._began is None:
-            self._began = (self._remaining, self._mark, self._told_at)
-        before, began_mark, began_at = self._began
-        span = sent_at - began_at
-        if span >= SPAN:
-            measured = (remaining - before + mark - began_mark) / span
-            if remaining < 0.9 * self._most or measured > self._drift:
-                # A full bucket gives nothing back, which does not tell how fast it would.
-                self._drift += FASTER * (max(-self.rate, min(self.rate, measured)) - self._drift)
-            self._began = (remaining, mark, sent_at)
+    def refused(self, note: Note, sent_at: float, now: float) -> None:
+        """A request that was let go was refused: it took nothing."""
+        if sent_at > self._refused_at and note.is_close:
+            self._deviations = min(MOST, self._deviations + MORE)
+            self._refused_at = now
+        for each in (self._steady, self._sliding):
+            if note.is_told:
+                # Its answer told the level without it: what was forecast was too high by its amount more.
+                each.count(note.amount)
+            else:
+                each.give(note.amount)
 
-    def refused(self, amount: float) -> None:
-        """A request of this size that the mirror let through was refused."""
-        self._deviation = max(1.5 * self._deviation, 0.5 * amount)
-
-    def resize(self, rate: float) -> None:
-        """Another limit."""
+    def resize(self, rate: float, now: float) -> None:
+        """Another limit. What was forecast before tells nothing of how well it will be forecast from now on."""
         if rate != self.rate:
-            self._drift = min(self._drift, rate)
+            self._changed_at = now
             self._most *= min(1.0, rate / self.rate)
+            # What a minute has used stays used, whatever may be used from now on.
+            self._sliding.give(min(0.0, rate - self.rate) * MINUTE)
+            for each in (self._steady, self._sliding):
+                each.drift *= min(1.0, rate / self.rate)
+                each.rate, each.most = rate, self._most
             self.rate = rate
 
-    def level(self, now: float, mark: float) -> float | None:
-        """What would be taken now, ``mark`` being all that was sent; None: unknown."""
-        if self._remaining is None or now - self._told_at > STALE:
+    def level(self, now: float) -> float | None:
+        """What would be taken now; None: unknown."""
+        if self._best.level is None or now - self._heard_at > self._stale:
             return None
-        return min(self._remaining + self._drift * (now - self._told_at) - (mark - self._mark), self._most)
+        return self._best.at(now)
 
     def wait(self, now: float, mark: float, amount: float) -> float:
-        """Seconds until ``amount`` more may be sent, as far as is known; 0: now."""
-        level = self.level(now, mark)
+        """Seconds until ``amount`` more may be sent, as far as is known; 0: now. mark: all that was sent by now."""
+        level = self.level(now)
         if level is None:
             return 0.0
+        best = self._best
         margin = self.margin
+        quiet = max(0.0, now - max(self._heard_at, self._told_at))
+        if self._turns_at is None or now >= self._turns_at:
+            level += max(0.0, PROBE * self.rate - best.drift) * quiet
         missing = min(amount, self._most - margin) + margin - level
         if missing <= 1e-9:
             return 0.0
-        seconds = missing / max(self._drift, PROBE * self.rate)
-        if self._reset_at is not None:
-            if now < self._reset_at:
-                return max(0.01, min(seconds, self._reset_at - now))
-            # With some providers all is there again now, with others only something: one request will tell.
+        seconds = best.wait(now, missing)
+        if self._turns_at is not None:
+            if now < self._turns_at:
+                return max(0.01, min(seconds, self._turns_at - now))
+            # A window has turned, or something old has come back: one request will tell.
             if self._probed is None:
                 self._probed = mark
             if mark <= self._probed:

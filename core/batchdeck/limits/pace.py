@@ -20,6 +20,8 @@ BACK = 20.0
 """Seconds until the pace is back where it was."""
 LEAST = 1 / 60
 """Requests a second."""
+TELLING = 0.001
+"""A smaller share is that of a run that has not got its own yet: it tells nothing of the account."""
 
 
 class Pace:
@@ -30,14 +32,16 @@ class Pace:
         self._began = now
         self._at = now
         self._level = 1.0
-        self._let_in = 0
+        self._share = 1.0
+        self._let_in = 0.0
+        """By the whole account, judged by this run's share of it."""
         self._top: float | None = None
         self._cycle = 0.0
         self._bound_at = now - MINUTE
         self._cut_at = now - MINUTE
-        self._since = (now, 0)
+        self._since = (now, 0.0)
         """When the quota was used up, and how many had been let in by then."""
-        self._let_in_at_cut = 0
+        self._let_in_at_cut = 0.0
 
     def __repr__(self) -> str:
         return "<Pace open>" if self.rate is None else f"<Pace {self.rate:.2f}/s, top {self._top}>"
@@ -52,13 +56,13 @@ class Pace:
 
     def accepted(self, now: float) -> None:
         """A request was let in."""
-        self._let_in += 1
+        self._let_in += 1.0 / self._share
 
     def refused(self, now: float, sent_at: float) -> bool:
         """A request sent at ``sent_at`` was answered 429. True: the pace is another now."""
         if sent_at <= self._cut_at or self._let_in - self._let_in_at_cut < 2:
             return False  # nothing has come back since the last: it tells of the same emptiness
-        self._advance(now, 1.0)
+        self._advance(now, self._share)
         began, let_in = self._since
         if self.rate is None:
             self.rate = max(LEAST, self._let_in / (MINUTE + min(MINUTE, now - self._began)))
@@ -78,7 +82,9 @@ class Pace:
         return True
 
     def wait(self, now: float, share: float = 1.0) -> float:
-        """Seconds until one more may be sent."""
+        """Seconds until one more may be sent. share: of the account, that this run may use."""
+        if share >= TELLING:
+            self._share = share
         if self.rate is None:
             return 0.0
         self._advance(now, share)

@@ -22,6 +22,7 @@ from batchdeck.limits.fair import Want, fair_shares
 from batchdeck.model import Meter
 
 METERS: tuple[Meter, ...] = get_args(Meter)
+DAY_METERS: tuple[Meter, ...] = ("requests_day", "tokens_day")
 EXPIRY = 2.0
 """Seconds after which a holder that has not asked again is taken for dead."""
 TRICKLE = 1e-9
@@ -65,6 +66,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Runs alive on this account, this one among them."""
     used_today: dict[Meter, float]
     """By all runs of this machine in the last 24 hours, counted by the hour."""
+    left: dict[Meter, float] = {}
+    """What this run may still use of each limit a day that is known, from when it asked on. There is nothing to wait
+    for when it is used up, so it is an amount, and what is out with the others is not in it."""
 
 
 class QuotaPool(Protocol):
@@ -105,6 +109,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     demand: dict[Meter, float]
     known: Known
     shares: dict[Meter, float]
+    left: dict[Meter, float] = {}
 
 
 class Voice:
@@ -154,8 +159,14 @@ class Account:
                 paces.append(standing.known.pace)
         return Known(limits, max(paces, key=lambda said: said.at, default=None))
 
-    def lease(self, holder: str, priority: int, ask: Ask, voice: Voice, asked_at: float, now: float) -> Known:
-        """Take in what a holder asked for at ``asked_at``; its standing tells what it got. Returns what all know."""
+    def lease(
+        self, holder: str, priority: int, ask: Ask, voice: Voice, used_today: Mapping[Meter, float], asked_at: float,
+        now: float,
+    ) -> Known:  # fmt: skip
+        """Take in what a holder asked for at ``asked_at``; its standing tells what it got. Returns what all know.
+
+        used_today: by all, what this holder tells now among it.
+        """
         self.standings = {name: other for name, other in self.standings.items() if other.expires > now}
         if ask.hold > 0 and asked_at + ask.hold > self.hold_until + SAME_HOLD:
             self.hold_until = asked_at + ask.hold
@@ -164,7 +175,16 @@ class Account:
         )
         self.standings[holder] = standing
         known = self.known
-        self.standings[holder] = msgspec.structs.replace(standing, shares=self._shares(holder, known))
+        shares = self._shares(holder, known)
+        limits = {meter: said.value for meter, said in known.limits.items()}
+        for meter, limit in ask.limits.items():
+            limits[meter] = min(limit, limits[meter])
+        left = {
+            meter: self._left(holder, meter, limits[meter] - used_today.get(meter, 0.0), shares[meter])
+            for meter in DAY_METERS
+            if meter in limits
+        }
+        self.standings[holder] = msgspec.structs.replace(standing, shares=shares, left=left)
         return known
 
     def _shares(self, holder: str, known: Known) -> dict[Meter, float]:
@@ -181,6 +201,11 @@ class Account:
             shares[meter] = max(TRICKLE, min(fair_shares(limit, wants)[holder], 1.0 - out))
         return shares
 
+    def _left(self, holder: str, meter: Meter, rest: float, share: float) -> float:
+        """A part of what is left of a day. Not less than one request, or the last one would be nobody's."""
+        out = sum(other.left.get(meter, 0.0) for name, other in self.standings.items() if name != holder)
+        return max(0.0, min(max(1.0, share * rest), rest - out))
+
     def grant(self, holder: str, known: Known, used_today: dict[Meter, float], now: float) -> Grant:
         return Grant(
             shares=self.standings[holder].shares,
@@ -189,6 +214,7 @@ class Account:
             pace=known.pace.value if known.pace is not None else None,
             holders=len(self.standings),
             used_today=used_today,
+            left=self.standings[holder].left,
         )
 
 
@@ -239,9 +265,10 @@ class MemoryPool:
         with self._account.lock:
             now = self._account.clock()
             account = self._account.account
-            known = account.lease(self._holder, self.priority, ask, self._voice, asked_at, now)
+            used = self._account.use(ask.used, now)
+            known = account.lease(self._holder, self.priority, ask, self._voice, used, asked_at, now)
             self._voice.hear(known)
-            return account.grant(self._holder, known, self._account.use(ask.used, now), now)
+            return account.grant(self._holder, known, used, now)
 
     def leave(self) -> None:
         with self._account.lock:

@@ -8,6 +8,7 @@ the caller asks for one request until it goes, so none can be overtaken or starv
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -17,8 +18,9 @@ from batchdeck.limits.bucket import Bucket
 from batchdeck.limits.days import Day
 from batchdeck.limits.estimate import Estimate, Need
 from batchdeck.limits.headers import Reading
-from batchdeck.limits.mirror import Mirror
+from batchdeck.limits.mirror import Mirror, Note
 from batchdeck.limits.pace import Pace
+from batchdeck.limits.trail import Trail
 from batchdeck.model import Meter, Quotas, QuotaState, Reason
 
 MINUTE, DAY = 60.0, 86_400.0
@@ -34,6 +36,8 @@ _FLAGS: dict[str, Meter] = {
     "rpd": "requests_day",
     "tpd": "tokens_day",
 }
+_SPACED: tuple[Meter, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
+"""Counted by the minute."""
 _REASONS: dict[Meter, Reason] = {
     "requests": "rpm",
     "tokens": "tpm",
@@ -54,13 +58,15 @@ class TooLarge(msgspec.Struct, frozen=True):
 class Ticket:
     """A request that was let go: what was reserved for it, and how much had been sent up to and with it."""
 
-    __slots__ = ("mark", "need", "sent_at", "size")
+    __slots__ = ("mark", "need", "notes", "sent_at", "size")
 
     def __init__(self, need: Need, mark: Need, sent_at: float, size: int) -> None:
         self.need = need
         self.mark = mark
         self.sent_at = sent_at
         self.size = size
+        self.notes: dict[Meter, Note] = {}
+        """What was forecast of each meter that the provider tells of."""
 
 
 class _Limit:
@@ -70,6 +76,8 @@ class _Limit:
         self.meter = meter
         self.flag: float | None = None
         self.said: float | None = None
+        self.said_at = -math.inf
+        """When the newest request was sent whose answer told it: an older answer may come later."""
         self.shared: float | None = None
         """Said by another run of the account, for as long as it is alive."""
         self.window = DAY if meter.endswith("_day") else MINUTE
@@ -111,7 +119,7 @@ class _Limit:
             self.bucket.refill(now)
             self.bucket.resize(limit, self.share)
         if self.said is not None and self.mirror is not None:
-            self.mirror.resize(self.said / self.window)
+            self.mirror.resize(self.said / self.window, now)
 
     def wait(self, now: float, amount: float, mark: float) -> float:
         wait = self.day.wait(now, amount) if self.day is not None else 0.0
@@ -135,10 +143,11 @@ class Quota:
         """Whether it has held a request since somebody put this back."""
         self._limits: dict[Meter, _Limit] = {}
         self._sent_requests = self._sent_in = self._sent_out = 0.0
+        self._trails = {meter: Trail() for meter in _SPACED}
         self._heard_at = -1.0
         self._pace_share = 1.0
         self.used = dict.fromkeys(_REASONS, 0.0)
-        """All that was used in this session, by meter."""
+        """All that was sent in this session, by meter: estimated, then corrected when it was answered."""
         self.configure(quotas, now)
 
     def __repr__(self) -> str:
@@ -155,11 +164,11 @@ class Quota:
 
     def share(
         self, shares: Mapping[Meter, float], limits: Mapping[Meter, float], pace: float | None, holders: int,
-        used_today: Mapping[Meter, float], now: float,
+        left: Mapping[Meter, float], now: float,
     ) -> None:  # fmt: skip
         """What other runs of the account leave to this one, and what they know of it.
 
-        pace: requests a second of the whole account. used_today: by all runs in 24 hours, this one among them.
+        pace: requests a second of the whole account. left: amounts of the limits a day, to be used from now on.
         """
         self.holders = holders
         for meter in limits:
@@ -170,7 +179,7 @@ class Quota:
             limit.share = shares.get(meter, 1.0)
             limit.resize(now)
             if limit.day is not None:
-                limit.day.known = used_today.get(meter, 0.0)
+                limit.day.spare = left.get(meter, math.inf)
         self.pace.adopt(pace, now)
 
     # -- asking
@@ -208,13 +217,20 @@ class Quota:
         self._sent_requests += need.requests
         self._sent_in += need.tokens_in
         self._sent_out += need.tokens_out
+        for meter in self.used:
+            self.used[meter] += _amount(meter, need)
         self.pace.take()
+        ticket = Ticket(need, Need(self._sent_in, self._sent_out, self._sent_requests), now, size)
         for meter, limit in self._limits.items():
             if limit.bucket is not None:
                 limit.bucket.take(now, _amount(meter, need))
             if limit.day is not None:
                 limit.day.take(now, _amount(meter, need))
-        return Ticket(need, Need(self._sent_in, self._sent_out, self._sent_requests), now, size)
+            if limit.mirror is not None:
+                ticket.notes[meter] = limit.mirror.note(now, _amount(meter, need), self._mark(meter))
+        for meter, trail in self._trails.items():
+            trail.add(now, _amount(meter, need))
+        return ticket
 
     # -- learning
 
@@ -228,33 +244,45 @@ class Quota:
         self._heard_at = now
         for reading in readings:
             limit = self._limit(reading.meter, now)
-            if reading.limit is not None and reading.limit > 0 and reading.limit != limit.said:
-                limit.said = reading.limit
-                changed = True
+            if reading.limit is not None and reading.limit > 0 and ticket.sent_at >= limit.said_at:
+                limit.said_at = ticket.sent_at
+                if reading.limit != limit.said:
+                    limit.said = reading.limit
+                    limit.resize(now)
+                    changed = True
             if reading.remaining is not None:
                 if limit.mirror is None:
                     # Where nobody says the limit, what remains of it after the first request is near to it.
                     rate = (limit.limit or max(reading.remaining, 1.0)) / limit.window
-                    limit.mirror = Mirror(rate, 0.0 if limit.window == DAY else _unit(reading.meter))
-                mark = _amount(reading.meter, ticket.mark)
-                limit.mirror.told(reading.remaining, reading.reset, mark, ticket.sent_at, now)
-        if changed:
-            for limit in self._limits.values():
-                limit.resize(now)
+                    trail = self._trails.get(reading.meter, Trail())
+                    limit.mirror = Mirror(rate, _unit(reading.meter), trail, limit.window)
+                note = ticket.notes.get(reading.meter)
+                if note is None:
+                    note = Note(_amount(reading.meter, ticket.need), _amount(reading.meter, ticket.mark))
+                limit.mirror.told(
+                    reading.remaining, reading.reset, note, ticket.sent_at, now, self._mark(reading.meter)
+                )
         return changed
 
     def refused(self, ticket: Ticket, now: float) -> None:
         """A 429. What no header explains lowers the pace."""
         explained = False
+        for meter in self.used:
+            if not meter.startswith("requests"):
+                self.used[meter] -= _amount(meter, ticket.need)
         for meter, limit in self._limits.items():
+            if limit.day is not None and meter != "requests_day":
+                limit.day.take(now, -_amount(meter, ticket.need))
             if limit.bucket is not None and meter != "requests":
                 # Refused requests count as requests with some providers, but use no tokens.
                 limit.bucket.give(_amount(meter, ticket.need))
             if limit.mirror is not None:
-                level = limit.mirror.level(now, self._mark(meter))
-                if level is not None and level - _amount(meter, ticket.need) < 2 * limit.mirror.margin:
-                    limit.mirror.refused(_amount(meter, ticket.need))
-                    explained = True
+                if meter in ticket.notes:
+                    limit.mirror.refused(ticket.notes[meter], ticket.sent_at, now)
+                level = limit.mirror.level(now)
+                explained |= level is not None and level < _amount(meter, ticket.need) + 2 * limit.mirror.margin
+            if meter in self._trails:
+                self._trails[meter].amend(ticket.sent_at, -_amount(meter, ticket.need))
         if not explained:
             self.pace.refused(now, ticket.sent_at)
 
@@ -271,13 +299,15 @@ class Quota:
             float(tokens_out) if tokens_out is not None else need.tokens_out,
         )
         for meter in self.used:
-            self.used[meter] += _amount(meter, real)
+            self.used[meter] += _amount(meter, real) - _amount(meter, need)
         for meter, limit in self._limits.items():
             more = _amount(meter, need) - _amount(meter, real)
             if limit.bucket is not None:
                 limit.bucket.give(more)
             if limit.day is not None and more:
                 limit.day.take(now, -more)
+            if more and meter in self._trails:
+                self._trails[meter].amend(ticket.sent_at, -more)
 
     # -- what others may know
 
@@ -295,7 +325,7 @@ class Quota:
         for meter, limit in self._limits.items():
             if limit.limit is None:
                 continue
-            remaining = limit.mirror.level(now, self._mark(meter)) if limit.mirror is not None else None
+            remaining = limit.mirror.level(now) if limit.mirror is not None else None
             if limit.day is not None:
                 remaining = limit.day.left(now) if remaining is None else min(remaining, limit.day.left(now))
             found.append(
@@ -346,4 +376,4 @@ def _amount(meter: Meter, need: Need) -> float:
 
 
 def _unit(meter: Meter) -> float:
-    return 1.0 if meter == "requests" else 0.0
+    return 0.0

@@ -172,7 +172,8 @@ class SharedPool:
             now, at = self._clock(), self._wall()
             account = self._read(conn)
             hold_until = account.hold_until
-            known = account.lease(self._holder, self.priority, ask, self._voice, asked_at, now)
+            used = self._use(conn, at)
+            known = account.lease(self._holder, self.priority, ask, self._voice, used, asked_at, now)
             standing = msgspec.msgpack.encode(account.standings[self._holder])
             conn.execute(
                 "INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?, ?, ?)",
@@ -183,7 +184,7 @@ class SharedPool:
                     "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?)",
                     (self._account, self._boot, at, account.hold_until),
                 )
-            grant = account.grant(self._holder, known, self._use(conn, at), now)
+            grant = account.grant(self._holder, known, used, now)
             if now >= self._swept_at + SWEEP_SECONDS:
                 _sweep(conn, at)
                 self._swept_at = now
@@ -222,9 +223,16 @@ class SharedPool:
     def _unshared(self, ask: Ask, now: float) -> Grant:
         """Without the file: the last grant while it holds, then an even part."""
         at, last = self._last or (-math.inf, Grant(shares={}, limits={}, hold=0.0, pace=None, holders=1, used_today={}))
-        even = dict.fromkeys(METERS, 1.0 / last.holders)
+        left = last.left
+        if now > at + EXPIRY:
+            even = 1.0 / last.holders
+            rest = {meter: last.limits[meter] - last.used_today.get(meter, 0.0) for meter in left}
+            left = {meter: even * amount for meter, amount in rest.items()}
+            last = msgspec.structs.replace(last, shares=dict.fromkeys(METERS, even))
         return msgspec.structs.replace(
-            last, shares=last.shares if now <= at + EXPIRY else even, hold=max(ask.hold, last.hold - (now - at), 0.0)
+            last,
+            hold=max(ask.hold, last.hold - (now - at), 0.0),
+            left={meter: max(0.0, amount - self._unsaid.get(meter, 0.0)) for meter, amount in left.items()},
         )
 
     def leave(self) -> None:

@@ -41,6 +41,7 @@ class LimitsScreen(ModalScreen[Change | None]):
         self._wall = wall
         self._values = values_of(now)
         self._shown = {name: settings.show(name, value) for name, value in self._values.items()}
+        self._stands = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
@@ -58,11 +59,15 @@ class LimitsScreen(ModalScreen[Change | None]):
                 yield Button("Leave (esc)", id="leave", compact=True)
 
     def on_mount(self) -> None:
+        self._stands = True
         self.hear(self._now)
 
     def hear(self, now: Snapshot | RunMeta) -> None:
         """The run as it is now. A field in which nobody wrote shows what somebody else changed."""
-        self._now, self._values = now, values_of(now)
+        self._now = now
+        if not self._stands:
+            return  # the screen is there, its fields are not yet
+        self._values = values_of(now)
         for name, value in self._values.items():
             text, before = settings.show(name, value), self._shown[name]
             field = self.query_one(f"#{name}", Input)
