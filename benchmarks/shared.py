@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Runs of one account in processes of their own: what each gets of the quota, and who has a killed one's share, when.
 
-    .venv/bin/python benchmarks/shared.py [--runs 2 4] [--rpm 1200] [--seconds 20] [--headers openai none]
+    .venv/bin/python benchmarks/shared.py [--runs 2 4] [--rpm 1200] [--seconds 20] [--limits header flag]
 
-Each run asks for far more than the quota. Shares and the total are counted between two snapshots of each run, ``seconds``
-apart, once all of them know of each other; 429s at the simulator, from the start on. Where no header tells the limit,
-each run is given it as ``--rpm``. Then one is killed: ``takeover`` is the time until the others may use what it had.
-``lease`` is what asking takes on the same file meanwhile.
+Each run asks for far more than the quota, which it is told by the provider's headers (``header``), by ``--rpm``
+(``flag``), or by nobody (``429``: learned). Shares and the total are counted between two snapshots of each run,
+``seconds`` apart, once all know of each other; 429s at the simulator. Then one is killed: ``takeover`` is the time
+until the others may use what it had. ``lease`` is what asking takes on the same file meanwhile.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from batchdeck.limits.pool import Ask
 from batchdeck.limits.shared import SharedPool
 from batchdeck.model import Snapshot
 
+TOLD = {"header": "told by headers", "flag": "told by --rpm", "429": "told by nobody"}
 LEASES = 400
 WHOLE = 0.98
 PATIENCE = 60.0
+"""Seconds after which something that never comes true is an error."""
 
 
 def main() -> None:
@@ -41,28 +43,29 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--rpm", type=float, default=1_200.0)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--headers", nargs="+", default=["openai", "none"])
+    parser.add_argument("--limits", nargs="+", choices=list(TOLD), default=["header", "flag"])
     given = parser.parse_args()
-    for headers in given.headers:
+    for limits in given.limits:
         for number in given.runs:
             with workshop() as folder:
-                figures = measured(folder, headers, number, given)
-            show(figures)
+                show(measured(folder, limits, number, given))
 
 
-def measured(folder: Path, headers: str, number: int, given: Any) -> dict[str, Any]:
+def measured(folder: Path, limits: str, number: int, given: Any) -> dict[str, Any]:
     source = folder / "prompts.txt"
-    most = given.rpm / 60 * (given.seconds + PATIENCE)
-    source.write_text("".join(f"What about {n}?\n" for n in range(int(most))))
-    known = () if headers != "none" else ("--rpm", f"{given.rpm:g}")
-    with simulator("--latency-ms", "300", "--rpm", f"{given.rpm:g}", "--headers", headers) as base_url:
-        with contextlib.ExitStack() as stack:
-            runs = [
-                stack.enter_context(launched(source, base_url, "-c", "200", "--db", str(folder / f"{n}.db"), *known))
-                for n in range(number)
-            ]
-            figures = asyncio.run(watched(base_url, runs, given))
-    return {"runs": number, "headers": headers, "rpm": given.rpm, **figures}
+    most = int(given.rpm / 60 * (given.seconds + PATIENCE))
+    source.write_text("".join(f"What about {n}?\n" for n in range(most)))
+    rpm = f"--rpm={given.rpm:g}"
+    options = ("-c", "200", *((rpm,) if limits == "flag" else ()))
+    headers = "openai" if limits == "header" else "none"
+    with contextlib.ExitStack() as stack:
+        base_url = stack.enter_context(simulator("--latency-ms=300", rpm, f"--headers={headers}"))
+        runs = [
+            stack.enter_context(launched(source, base_url, *options, "--db", str(folder / f"{n}.db")))
+            for n in range(number)
+        ]
+        figures = asyncio.run(watched(base_url, runs, given))
+    return {"runs": number, "limits": limits, "rpm": given.rpm, **figures}
 
 
 async def watched(base_url: str, runs: list[tuple[Path, int]], given: Any) -> dict[str, Any]:
@@ -77,9 +80,9 @@ async def watched(base_url: str, runs: list[tuple[Path, int]], given: Any) -> di
                  for view, first in zip(views, began, strict=True)]  # fmt: skip
         after = await stats(base_url)
         lease = await asyncio.to_thread(leases)
-        doomed, *others = views
+        others = views[1:]
         os.kill(runs[0][1], signal.SIGKILL)
-        at = time.time()  # noqa: TID251
+        at = time.time()
         taken = [await view.until(lambda now: fair(now, 1 / (number - 1))) for view in others]
         fuller = [await view.until(lambda now, first=first: now.at >= first.at + 10.0)
                   for view, first in zip(others, taken, strict=True)]  # fmt: skip
@@ -132,7 +135,7 @@ def pace(first: Snapshot, last: Snapshot) -> float:
 
 def leases() -> list[float]:
     """Seconds that each lease takes in the same file; of another account, so that nobody loses anything by it."""
-    pool = SharedPool(config.home() / "quota.db", "benchmark", wall=time.time)  # noqa: TID251
+    pool = SharedPool(config.home() / "quota.db", "benchmark", wall=time.time)
     ask = Ask(demand={}, used={"requests": 1.0}, limits={"requests": 1_000.0})
     taken = []
     try:
@@ -161,8 +164,8 @@ def show(figures: dict[str, Any]) -> None:
         ("taken over", f"{figures['takeover']:g} s after kill -9; then {100 * figures['of_quota_after']:.1f} %"),
         ("a lease", f"median {figures['lease_median_ms']:g} ms, p99 {figures['lease_p99_ms']:g} ms"),
     ]
-    said = "limits told by --rpm" if figures["headers"] == "none" else f"{figures['headers']} headers"
-    report(f"{figures['runs']} runs, one account of {figures['rpm']:,g} requests a minute, {said}", rows, figures)
+    title = f"{figures['runs']} runs, one account of {figures['rpm']:,g} requests a minute, {TOLD[figures['limits']]}"
+    report(title, rows, figures)
 
 
 if __name__ == "__main__":

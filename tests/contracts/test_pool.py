@@ -279,6 +279,45 @@ def test_what_all_have_used_in_a_day_adds_up(world: World) -> None:
     assert not second.lease(ask()).used_today.get("requests")
 
 
+def test_what_is_left_of_a_day_is_divided_and_the_last_request_is_somebodys(world: World) -> None:
+    first, second = world.pool(priority=3), world.pool()
+    lone = first.lease(ask(requests_day=100))
+    assert (lone.left, second.lease(ask()).left) == ({"requests_day": 100}, {"requests_day": 0})
+    grants = settled(world, (first, ask(requests_day=100)), (second, ask()))
+    assert [grant.left["requests_day"] for grant in grants] == pytest.approx([75, 25])
+    used = Ask(demand=HUNGRY, used={"requests_day": 75}, limits={"requests_day": 100})
+    assert first.lease(used).left["requests_day"] == 0
+    assert second.lease(Ask(demand=HUNGRY, used={"requests_day": 24}, limits={})).left["requests_day"] == 1
+    # Whoever has set itself less goes by that.
+    assert first.lease(ask(requests_day=90)).left["requests_day"] == 0
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+@settings(max_examples=60, deadline=None)
+@given(
+    uses=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.3, 1.0, 1.0]), st.booleans()), max_size=40),
+    limit=st.sampled_from([1.0, 10.0, 1_000.0]),
+)
+def test_a_day_is_never_used_more_than_once_and_at_last_all_of_it(
+    kind: str, uses: list[tuple[int, float, bool]], limit: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whoever uses what it was granted, at once or later, before or after the others have told of theirs."""
+    file = tmp_path_factory.mktemp("day") / "quota.db"
+    with contextlib.closing(InMemory() if kind == "memory" else InFile(file)) as world:
+        pools = [world.pool(priority) for priority in (1, 1, 30)]
+        left, untold, total = [0.0] * 3, [0.0] * 3, 0.0
+        for who, part, leases in [*uses, *[(who, 1.0, True) for who in (0, 1, 2)] * 40]:
+            if leases:
+                told = Ask(demand=HUNGRY, used={"requests_day": untold[who]}, limits={"requests_day": limit})
+                left[who], untold[who] = pools[who].lease(told).left["requests_day"], 0.0
+            use = part * left[who]
+            left[who] -= use
+            untold[who] += use
+            total += use
+            assert total <= limit * (1 + 1e-9)
+        assert total >= 0.99 * limit
+
+
 def test_accounts_have_nothing_to_do_with_each_other(world: World) -> None:
     ours, theirs = world.pool(), world.pool(account="theirs")
     ours.lease(ask(used=3, hold=20, requests=500, pace=80))

@@ -143,7 +143,8 @@ def test_near_its_end_it_goes_narrower_and_never_waits_for_nothing(tmp_path: Pat
     async def live(rig: Rig) -> None:
         while not rig.engine.is_over:
             widths.append((rig.engine.counts.cost, rig.engine.gate.in_flight))
-            await until(lambda n=rig.engine.counts.done: rig.engine.counts.done > n or rig.engine.is_over)
+            before = rig.engine.counts.done
+            await until(lambda: rig.engine.counts.done > before or rig.engine.is_over)  # noqa: B023
 
     rig, provider = worked(tmp_path / "run.db", 400, live, budget=Budget(max_cost=10.0), concurrency=40)
     stopped(rig, provider)
@@ -158,7 +159,7 @@ def test_answers_of_unknown_price_stop_a_run_that_must_not_cost_too_much(tmp_pat
     said = stopped(rig, provider)
     assert said.startswith("cannot keep --max-cost")
     assert "--price IN/OUT" in said
-    assert len(provider.sent_at) <= FIRST + 3
+    assert len(provider.sent_at) <= 2 * FIRST
     last, _ = resumed(tmp_path / "run.db", max_cost=None)
     assert (code(last), last.engine.counts.done) == (EXIT_OK, 200)
 
@@ -168,14 +169,16 @@ def test_what_a_crash_took_is_not_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
 
     async def main() -> Path:
-        rig = Rig(path, 300, SimOptions(), **{**GIVEN, "transport": Scripted(uneven, 0.5), "budget": Budget(max_cost=9.0)})
+        rig = Rig(
+            path, 300, SimOptions(), **{**GIVEN, "transport": Scripted(uneven, 0.5), "budget": Budget(max_cost=9.0)}
+        )
         run = rig.loop.create_task(rig.run())
         await until(lambda: rig.engine.counts.cost > 6.0)
         assert not run.done()
         return rig.crash(tmp_path / "image.db")
 
     image = virtually(main)
-    rig, provider = resumed(image)
+    rig, _ = resumed(image)
     assert rig.engine.state == "stopped"
     assert 9.0 - MOST / 1000 <= rig.engine.counts.cost <= 9.0 + FIRST * MOST / 1000
 
@@ -236,24 +239,35 @@ def test_a_deadline_lets_what_is_in_flight_end(tmp_path: Path) -> None:
 # -- changed while it runs
 
 
-def test_a_budget_lowered_below_what_is_spent_stops_it_at_once(tmp_path: Path) -> None:
-    for name, value, words in (
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
         ("max_cost", 3.0, "the budget of $3.00 is used up ("),
         ("max_tokens_total", 2_000.0, "the budget of 2,000 tokens is used up ("),
         ("deadline", EPOCH + 0.5, "the deadline of"),
-    ):
-        path, moment = tmp_path / f"{name}.db", []
+        ("max_errors", 0.0, "2 items failed, --max-errors is 0"),
+    ],
+)
+def test_a_budget_lowered_below_what_is_spent_stops_it_at_once(
+    tmp_path: Path, name: str, value: float, words: str
+) -> None:
+    sent: list[int] = []
 
-        async def live(rig: Rig, name: str = name, value: float = value, moment: list[float] = moment) -> None:
-            await until(lambda: rig.engine.counts.cost > 6.0)
-            reply = rig.engine.steer.configure({name: value})
-            moment.append(rig.loop.time())
-            assert reply.ok, reply.message
+    def reply(number: int, body: bytes) -> Reply:
+        return refusal(400, "no good") if number in (3, 4) else uneven(number, body)
 
-        rig, provider = worked(path, 500, live)
-        assert stopped(rig, provider).startswith(words)
-        assert max(provider.sent_at) <= moment[0]
-        again, silent = resumed(path)
+    async def live(rig: Rig) -> None:
+        await until(lambda: rig.engine.counts.cost > 6.0)
+        answer = rig.engine.steer.configure({name: value})
+        assert answer.ok, answer.message
+        assert rig.snapshot().state == "draining"
+        sent.append(len(rig.happened("send")))
+
+    rig, provider = worked(tmp_path / "run.db", 500, live, reply=reply)
+    assert stopped(rig, provider).startswith(words)
+    assert len(provider.sent_at) == sent[0]
+    if name != "deadline":  # virtual time begins anew
+        again, silent = resumed(tmp_path / "run.db")
         assert stopped(again, silent).startswith(words)
         assert silent.sent_at == []
 
@@ -278,7 +292,9 @@ def test_raised_while_the_last_ones_come_in_it_still_ends_and_goes_on_when_asked
 
     async def main() -> Rig:
         provider = Scripted(uneven, 0.5)
-        rig = Rig(tmp_path / "run.db", 200, SimOptions(), **{**GIVEN, "transport": provider, "budget": Budget(max_cost=5)})
+        rig = Rig(
+            tmp_path / "run.db", 200, SimOptions(), **{**GIVEN, "transport": provider, "budget": Budget(max_cost=5)}
+        )
         assert await rig.engine.run() == "stopped"
         assert not rig.engine.wanted.is_set()
         assert rig.engine.steer.configure({"max_cost": None}).ok

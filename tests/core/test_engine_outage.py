@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 from batchdeck.daemon import exit_code
 from batchdeck.engine.snapshots import summarize
 from batchdeck.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
-from batchdeck.limits.budget import FIRST  # noqa: F401
 from batchdeck.model import Budget, Limits
 from batchdeck.retry.breaker import FIRST_CONTACT, JITTER, PROBES
 from batchdeck.sim.options import SimOptions
@@ -58,9 +58,9 @@ def code(rig: Rig) -> int:
 
 
 @pytest.mark.parametrize("down", ["503", "refuse"])
-@pytest.mark.parametrize(("cap", "items"), [(1, 60), (10, 700), (100, 3_000)])
+@pytest.mark.parametrize(("cap", "items"), [(1, 60), (10, 700), (60, 1_500)])
 def test_two_minutes_of_outage_fail_nothing(tmp_path: Path, down: str, cap: int, items: int) -> None:
-    sim = SimOptions(seed=cap, latency_ms=500, down_at=10.0, down_for=120.0, down=down)  # type: ignore[arg-type]
+    sim = SimOptions(seed=cap, answer_tokens=4, latency_ms=500, down_at=10.0, down_for=120.0, down=down)  # type: ignore[arg-type]
     rig, ending = ran(tmp_path / "run.db", items, sim, concurrency=cap)
     assert (ending, code(rig)) == ("done", EXIT_OK)
     assert (rig.engine.counts.done, rig.engine.counts.failed) == (items, 0)
@@ -82,14 +82,14 @@ def test_two_minutes_of_outage_fail_nothing(tmp_path: Path, down: str, cap: int,
 
 def test_a_second_outage_soon_after_is_met_as_well(tmp_path: Path) -> None:
     """Up for half a minute between two: the outage is found again, and probed less often than at first."""
-    sim = SimOptions(latency_ms=500, down_at=10.0, down_for=40.0)
+    sim = SimOptions(answer_tokens=4, latency_ms=500, down_at=10.0, down_for=40.0)
 
     async def main() -> tuple[Rig, str]:
         rig = Rig(tmp_path / "run.db", 1_500, sim, concurrency=10)
         run = rig.loop.create_task(rig.run())
         while len(rig.happened("breaker")) < 2:
-            await rig.loop.create_task(_sleep(1.0))
-        again = SimOptions(latency_ms=500, down_at=rig.loop.time() + 5, down_for=50.0)
+            await asyncio.sleep(1.0)
+        again = SimOptions(answer_tokens=4, latency_ms=500, down_at=rig.loop.time() + 5, down_for=50.0)
         rig.sim.model.configure(again, rig.loop.time())
         return rig, await run
 
@@ -99,14 +99,8 @@ def test_a_second_outage_soon_after_is_met_as_well(tmp_path: Path) -> None:
     balances(rig)
 
 
-async def _sleep(seconds: float) -> None:
-    import asyncio
-
-    await asyncio.sleep(seconds)
-
-
 def test_out_of_money_it_waits_for_more_and_goes_on(tmp_path: Path) -> None:
-    sim = SimOptions(latency_ms=500, out_of_money_at=10.0, out_of_money_for=120.0)
+    sim = SimOptions(answer_tokens=4, latency_ms=500, out_of_money_at=10.0, out_of_money_for=120.0)
     rig, ending = ran(tmp_path / "run.db", 700, sim, concurrency=10)
     assert (ending, code(rig)) == ("done", EXIT_OK)
     assert (rig.engine.counts.done, rig.engine.counts.failed) == (700, 0)
@@ -124,23 +118,27 @@ def test_a_provider_that_was_never_up_stops_the_run_after_a_minute(tmp_path: Pat
     rig, ending = ran(tmp_path / "run.db", 300, sim)
     assert (ending, code(rig)) == ("stopped", EXIT_STOPPED)
     assert FIRST_CONTACT <= rig.loop.time() <= FIRST_CONTACT + 1.0
-    assert rig.snapshot().message.startswith("the provider has not answered once in 60 s (cannot connect to the simulator")
+    assert rig.snapshot().message.startswith(
+        "the provider has not answered once in 60 s (cannot connect to the simulator"
+    )
     assert rig.snapshot().message.endswith("check --base-url and whether it is up; resume goes on")
     assert (rig.engine.counts.done, rig.engine.counts.failed) == (0, 0)
     assert rig.engine.counts.attempts == rig.tally.turned_away <= 20
-    again, ending = ran(tmp_path / "run.db", 300, SimOptions(latency_ms=50))
+    again, ending = ran(tmp_path / "run.db", 300, SimOptions(answer_tokens=4, latency_ms=50))
     assert (ending, again.engine.counts.done) == ("done", 300)
 
 
 def test_a_server_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
     """Launched together with a local model that takes 40 s to load."""
-    rig, ending = ran(tmp_path / "run.db", 100, SimOptions(latency_ms=200, down_at=0.0, down_for=40.0, down="refuse"))
+    rig, ending = ran(
+        tmp_path / "run.db", 100, SimOptions(answer_tokens=4, latency_ms=200, down_at=0.0, down_for=40.0, down="refuse")
+    )
     assert (ending, rig.engine.counts.done) == ("done", 100)
     assert rig.loop.time() < 60 + 5
 
 
 def test_max_outage_stops_and_a_resume_goes_on(tmp_path: Path) -> None:
-    sim = SimOptions(latency_ms=500, down_at=10.0, down_for=120.0)
+    sim = SimOptions(answer_tokens=4, latency_ms=500, down_at=10.0, down_for=120.0)
     rig, ending = ran(tmp_path / "run.db", 700, sim, budget=Budget(max_outage=30.0))
     assert (ending, code(rig)) == ("stopped", EXIT_STOPPED)
     assert 39.0 <= rig.loop.time() <= 43.0
@@ -149,16 +147,16 @@ def test_max_outage_stops_and_a_resume_goes_on(tmp_path: Path) -> None:
     assert "--max-outage" in said
     assert rig.engine.counts.failed == 0
     balances(rig)
-    again, ending = ran(tmp_path / "run.db", 700, SimOptions(latency_ms=500))
+    again, ending = ran(tmp_path / "run.db", 700, SimOptions(answer_tokens=4, latency_ms=500))
     assert (ending, again.engine.counts.done) == ("done", 700)
 
 
 def test_a_longer_max_outage_while_it_waits_keeps_it_going(tmp_path: Path) -> None:
     async def main() -> tuple[Rig, str]:
-        sim = SimOptions(latency_ms=500, down_at=10.0, down_for=100.0)
+        sim = SimOptions(answer_tokens=4, latency_ms=500, down_at=10.0, down_for=100.0)
         rig = Rig(tmp_path / "run.db", 500, sim, budget=Budget(max_outage=30.0))
         run = rig.loop.create_task(rig.run())
-        await _sleep(25.0)
+        await asyncio.sleep(25.0)
         assert rig.engine.steer.configure({"max_outage": 600}).message == "max outage 30s → 10m"
         return rig, await run
 
@@ -167,7 +165,7 @@ def test_a_longer_max_outage_while_it_waits_keeps_it_going(tmp_path: Path) -> No
 
 
 def test_with_max_outage_0_items_fail_instead(tmp_path: Path) -> None:
-    sim = SimOptions(latency_ms=500, down_at=5.0, down_for=1e6)
+    sim = SimOptions(answer_tokens=4, latency_ms=500, down_at=5.0, down_for=1e6)
     rig, ending = ran(tmp_path / "run.db", 200, sim, budget=Budget(max_outage=0.0), max_retries=1)
     assert (ending, code(rig)) == ("done", EXIT_SOME_FAILED)
     assert rig.engine.counts.done + rig.engine.counts.failed == 200
@@ -178,13 +176,18 @@ def test_with_max_outage_0_items_fail_instead(tmp_path: Path) -> None:
 
 def test_max_outage_0_while_it_waits_lets_the_rest_fail(tmp_path: Path) -> None:
     async def main() -> tuple[Rig, str]:
-        rig = Rig(tmp_path / "run.db", 120, SimOptions(latency_ms=500, down_at=2.0, down_for=1e6), max_retries=1)
+        rig = Rig(
+            tmp_path / "run.db",
+            120,
+            SimOptions(answer_tokens=4, latency_ms=500, down_at=2.0, down_for=1e6),
+            max_retries=1,
+        )
         run = rig.loop.create_task(rig.run())
-        await _sleep(25.0)
+        await asyncio.sleep(25.0)
         assert rig.engine.waits.held == "breaker"
         before = rig.tally.requests
         assert rig.engine.steer.configure({"max_outage": 0}).ok
-        await _sleep(0.1)
+        await asyncio.sleep(0.1)
         assert rig.tally.requests > before, "it takes effect at once"
         return rig, await run
 
@@ -197,7 +200,9 @@ def test_max_outage_0_while_it_waits_lets_the_rest_fail(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_random_faults_are_no_outage(tmp_path: Path, share: float, seed: int) -> None:
     each = share / 4
-    sim = SimOptions(seed=seed, latency_ms=300, faults={"500": each, "503": each, "reset": each, "garbage": each})
+    sim = SimOptions(
+        seed=seed, answer_tokens=4, latency_ms=300, faults={"500": each, "503": each, "reset": each, "garbage": each}
+    )
     rig, ending = ran(tmp_path / "run.db", 400, sim, seed=seed, concurrency=(1, 12, 80)[seed], max_retries=12)
     assert (ending, rig.engine.counts.done) == ("done", 400)
     assert breaker_events(rig.path) == []
@@ -206,14 +211,19 @@ def test_random_faults_are_no_outage(tmp_path: Path, share: float, seed: int) ->
 
 def test_a_paused_run_does_not_probe(tmp_path: Path) -> None:
     async def main() -> tuple[Rig, str]:
-        rig = Rig(tmp_path / "run.db", 300, SimOptions(latency_ms=500, down_at=5.0, down_for=60.0), concurrency=10)
+        rig = Rig(
+            tmp_path / "run.db",
+            300,
+            SimOptions(answer_tokens=4, latency_ms=500, down_at=5.0, down_for=60.0),
+            concurrency=10,
+        )
         run = rig.loop.create_task(rig.run())
-        await _sleep(20.0)
+        await asyncio.sleep(20.0)
         assert rig.engine.admission.breaker.is_open
         rig.engine.steer.pause()
-        await _sleep(2.0)
+        await asyncio.sleep(2.0)
         before = rig.tally.requests
-        await _sleep(60.0)
+        await asyncio.sleep(60.0)
         assert rig.tally.requests == before
         rig.engine.steer.resume()
         return rig, await run
@@ -223,19 +233,25 @@ def test_a_paused_run_does_not_probe(tmp_path: Path) -> None:
     assert rig.loop.time() < 100
     times = [t for t, _ in breaker_events(rig.path)]
     assert len(times) == 2
-    assert ask(rig.path, "SELECT count(*) FROM attempts WHERE outcome = 'transient'")[0][0] < 30
+    assert ask(rig.path, "SELECT count(*) FROM attempts WHERE outcome = 'transient'")[0][0] < 50
 
 
 def test_hanging_in_mid_outage_is_found_by_the_time_limit(tmp_path: Path) -> None:
     """A provider that accepts and says nothing is as down as one that refuses."""
 
     async def main() -> tuple[Rig, str]:
-        rig = Rig(tmp_path / "run.db", 400, SimOptions(latency_ms=400), limits=Limits(first_token=5.0), concurrency=20)
+        rig = Rig(
+            tmp_path / "run.db",
+            400,
+            SimOptions(answer_tokens=4, latency_ms=400),
+            limits=Limits(first_token=5.0),
+            concurrency=20,
+        )
         run = rig.loop.create_task(rig.run())
-        await _sleep(3.0)
-        rig.sim.model.configure(SimOptions(latency_ms=400, faults={"hang": 1.0}), 3.0)
-        await _sleep(60.0)
-        rig.sim.model.configure(SimOptions(latency_ms=400), 63.0)
+        await asyncio.sleep(3.0)
+        rig.sim.model.configure(SimOptions(answer_tokens=4, latency_ms=400, faults={"hang": 1.0}), 3.0)
+        await asyncio.sleep(60.0)
+        rig.sim.model.configure(SimOptions(answer_tokens=4, latency_ms=400), 63.0)
         return rig, await run
 
     rig, ending = virtually(main)

@@ -122,7 +122,7 @@ class Storm:
         rig.probes.append(lambda: self.look(rig))
         run = await self.session(rig)
         steer = rig.engine.steer
-        steps = [
+        steps: list[tuple[float, Callable[[], object]]] = [
             (1.7, lambda: steer.configure({"rpm": 300, "concurrency": 7})),
             (1.1, steer.pause),
             (1.3, steer.resume),
@@ -206,16 +206,21 @@ def waiting_curve(rig: Rig, items: int) -> list[tuple[float, int]]:
 
 def area(curve: list[tuple[float, int]], start: float, end: float) -> float:
     steps = [*curve, (math.inf, 0)]
-    return sum(
-        count * max(0.0, min(until_at, end) - max(at, start)) for (at, count), (until_at, _) in pairwise(steps)
-    )
+    return sum(count * max(0.0, min(until_at, end) - max(at, start)) for (at, count), (until_at, _) in pairwise(steps))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_average_queue_depth_is_the_true_mean_of_what_waited(tmp_path: Path, seed: int) -> None:
     sim = SimOptions(seed=seed, rpm=300, ttft_ms=150, answer_tokens=10, headers="none", faults={"500": 0.1})
     rig, ending = in_life(
-        tmp_path / "run.db", 150, lambda rig: passed(rig, 1), sim, delay=0.0, max_retries=1, budget=BREAKERLESS, seed=seed
+        tmp_path / "run.db",
+        150,
+        lambda rig: passed(rig, 1),
+        sim,
+        delay=0.0,
+        max_retries=1,
+        budget=BREAKERLESS,
+        seed=seed,
     )
     assert ending == "done"
     assert rig.engine.counts.failed > 0
@@ -288,7 +293,9 @@ def test_behind_the_cap_more_concurrency_may_help(tmp_path: Path) -> None:
     assert waiting.sentence.endswith("more concurrency may help")
     assert snapshot.message == "", "that the cap is reached is how it should be"
     assert snapshot.mode == "open"
-    assert all(sample.held["cap"] == pytest.approx(sample.dt, rel=0.01) for sample in samples_of(tmp_path / "run.db")[:-1])
+    assert all(
+        sample.held["cap"] == pytest.approx(sample.dt, rel=0.01) for sample in samples_of(tmp_path / "run.db")[:-1]
+    )
 
 
 QUOTAS: list[tuple[str, Reason, dict[str, Any], dict[str, Any], str]] = [
@@ -312,7 +319,9 @@ def test_held_by_a_minutes_quota(
     assert waiting.held == reason
     assert waiting.counts[reason] == snapshot.queued
     assert waiting.shares[reason] >= 0.9
-    assert waiting.sentence.startswith(f"held by {name}: {100 * waiting.shares[reason]:.0f} % of the time in the last minute")
+    assert waiting.sentence.startswith(
+        f"held by {name}: {100 * waiting.shares[reason]:.0f} % of the time in the last minute"
+    )
     assert "more concurrency will not help" in waiting.sentence
     assert snapshot.message == waiting.sentence
     assert snapshot.mode == "rate-limited"
@@ -322,7 +331,9 @@ def test_held_by_a_minutes_quota(
 
 
 @pytest.mark.parametrize(
-    ("sim", "given"), [({}, {"quotas": Quotas(rpd=50)}), ({"rpd": 50, "headers": "groq"}, {"provider": "groq"})], ids=["flag", "groq"]
+    ("sim", "given"),
+    [({}, {"quotas": Quotas(rpd=50)}), ({"rpd": 50, "headers": "groq"}, {"provider": "groq"})],
+    ids=["flag", "groq"],
 )
 def test_held_by_the_daily_limit(tmp_path: Path, sim: dict[str, Any], given: dict[str, Any]) -> None:
     options = SimOptions(seed=2, ttft_ms=200, answer_tokens=12, **sim)
@@ -385,9 +396,7 @@ def test_near_its_end_a_budget_lets_few_go_at_once(tmp_path: Path) -> None:
 
 
 def test_a_slow_disk_is_told_as_such(tmp_path: Path) -> None:
-    snapshot = snapshot_of(
-        tmp_path / "run.db", 500, 40.7, SimOptions(latency_ms=50), concurrency=4, delay=1.0
-    )
+    snapshot = snapshot_of(tmp_path / "run.db", 500, 40.7, SimOptions(latency_ms=50), concurrency=4, delay=1.0)
     assert snapshot.waiting.held == "store"
     assert snapshot.waiting.shares["store"] > 0.8
     assert snapshot.waiting.sentence.startswith("held by the disk: ")

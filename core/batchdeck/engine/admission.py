@@ -36,11 +36,11 @@ class Admission:
         self._rng = rng
         self._wall = wall
 
-    def begin(self, config: RunConfig, now: float) -> None:
+    def begin(self, config: RunConfig, counts: Counts, now: float) -> None:
         """A session begins: nothing is in flight, and the provider may be another than it was."""
         self.gate.in_flight = 0
         self.gate.open(now)
-        self.spending = Spending(config.budget)
+        self.spending = Spending(config.budget, counts)
         self.breaker = Breaker(self._rng, max_outage=config.budget.max_outage)
 
     def configure(self, config: RunConfig, now: float) -> None:

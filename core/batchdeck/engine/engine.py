@@ -155,7 +155,7 @@ class Engine:
         self.message = ""
         self.queue.restart()
         self._next = None
-        self.admission.begin(self.config, self._loop.time())
+        self.admission.begin(self.config, self.counts, self._loop.time())
         self.waits = Waits(self._loop.time())
         self.journal.begin(self.counts)
         self.state = "running"
@@ -168,7 +168,7 @@ class Engine:
                 chores = [group.create_task(self._sweep()), group.create_task(self._sampling())]
                 if self._ingest is not None and not self.ingest_complete:
                     chores.append(group.create_task(self._ingesting(self._ingest)))
-                self._check_limits()
+                self.check_limits()
                 self.dispatch()
                 ending = await self._ended
                 for chore in chores:
@@ -274,7 +274,7 @@ class Engine:
 
     def _choose(self, now: float) -> bool:
         """Take the next item from the queue, as a request; one that can never be sent fails here."""
-        while self._next is None:
+        while not self._is_chosen():
             # What is in flight may all come back to wait: a new item starts only if the heap keeps its bound.
             fresh = self.queue.backoff + self.gate.in_flight < 4 * self.gate.cap
             # A provider that is down is asked with another item each time: one of them may be at fault itself.
@@ -287,13 +287,22 @@ class Engine:
             except BatchdeckError as error:
                 self._unsendable(work, "bad_input", str(error))
                 continue
-            need = self.admission.quota.need(len(order.body))
-            refused = self.admission.quota.refuses(need)
-            if refused is not None:
-                self._unsendable(work, "request_too_large", refused.message)
-                continue
-            self._next = Candidate(work, order, need)
+            self._next = Candidate(work, order, self.admission.quota.need(len(order.body)))
         return True
+
+    def _is_chosen(self) -> bool:
+        """Whether there is a next request. One that waits is judged by what is known now of limits and estimates."""
+        if self._next is None:
+            return False
+        work, order, _ = self._next
+        need = self.admission.quota.need(len(order.body))
+        refused = self.admission.quota.refuses(need)
+        if refused is None:
+            self._next = Candidate(work, order, need)
+            return True
+        self._next = None
+        self._unsendable(work, "request_too_large", refused.message)
+        return False
 
     def _idle(self) -> Held | None:
         """Nothing can be sent: what is it that is waited for?"""
@@ -516,10 +525,10 @@ class Engine:
             late = [flight for flight in self.flights.values() if flight.deadline <= now and flight.phase != "store"]
             for flight in late:
                 flight.stop(flight.deadline_kind)
-            self._check_limits()
+            self.check_limits()
             self._check_stuck()
 
-    def _check_limits(self) -> None:
+    def check_limits(self) -> None:
         """Is a budget used up, a deadline over, the provider down for too long?"""
         over = None if self._stop is not None or self.is_ending else self.admission.over(self.counts, self._loop.time())
         if over is not None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 MOST = 10_000
-FIRST = 16
-MORE = 8.0
+FIRST = 8
+MORE = 4.0
 """Requests a second that are added while no answer has come."""
 PATIENCE = 10.0
 """Seconds after which the whole cap is open."""

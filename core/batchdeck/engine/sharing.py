@@ -75,7 +75,7 @@ class Sharing:
             used=used,
             limits=quota.known,
             hold=max(0.0, engine.cooldown.until - now),
-            pace=None if quota.pace.rate is None else quota.pace.rate * MINUTE,
+            pace=None if quota.pace.told is None else round(quota.pace.told * MINUTE, 6),
         )
 
     def _demand(self, meter: Meter, now: float) -> float:

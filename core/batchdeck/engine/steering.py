@@ -64,6 +64,7 @@ class Steering:
             if not turned.ok and not said:
                 return turned
             said.append(turned.message)
+        engine.check_limits()
         engine.dispatch()
         return Reply(ok=True, message=", ".join(said) or "nothing changes by that")
 

@@ -56,5 +56,7 @@ class Bucket:
         self.level -= amount
 
     def give(self, amount: float) -> None:
-        """Take back what was estimated too high (or, negative, too low)."""
-        self.level = min(self.capacity, self.level + amount)
+        """Take back what was estimated too high (or, negative, too low). What finds no room is made up for later."""
+        surplus = max(0.0, self.level + amount - self.capacity)
+        self.level += amount - surplus
+        self._owed = min(self._owed + surplus, self.rate * self._window)

@@ -30,12 +30,13 @@ class _Use:
     """What answers use of one budget, in dollars or in tokens.
 
     ``pending``: of answers that are not in ``Counts`` yet. ``known`` and ``blind``: answers of this session that told
-    what they used, and that did not.
+    what they used, and that did not. ``before``: what one used on average in earlier sessions, 0 where there were none.
     """
 
-    __slots__ = ("_mean", "_recent", "blind", "known", "pending")
+    __slots__ = ("_before", "_mean", "_recent", "blind", "known", "pending")
 
-    def __init__(self) -> None:
+    def __init__(self, before: float) -> None:
+        self._before = before
         self.known = 0
         self.blind = 0
         self.pending = 0.0
@@ -45,7 +46,8 @@ class _Use:
     @property
     def expected(self) -> float:
         """What one more answer is likely to use; 0 while nothing is known."""
-        return max(self._mean, self._recent)
+        # Of earlier sessions the newest answers are not known, which may have been the larger ones.
+        return max(self._mean, self._recent) if self.known else SAFETY * self._before
 
     @property
     def is_blind(self) -> bool:
@@ -68,11 +70,13 @@ class Spending:
     Each request is told three times: ``sent``, ``landed`` when it is back, and ``committed`` when ``Counts`` holds it.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, counts: Counts | None = None) -> None:
+        """counts: what earlier sessions used, so that a budget that they used up is not asked for more."""
+        before = Counts() if counts is None else counts
         self.budget = budget
         self.in_flight = 0
-        self._cost = _Use()
-        self._tokens = _Use()
+        self._cost = _Use(before.cost / max(1, before.done - before.unpriced))
+        self._tokens = _Use((before.tokens_in + before.tokens_out) / max(1, before.done))
         self._unpriced = 0
 
     def __repr__(self) -> str:
@@ -147,7 +151,7 @@ class Spending:
     def _is_tight(self, use: _Use, spent: float, limit: float | None) -> bool:
         if limit is None:
             return False
-        if not use.known and self.in_flight >= FIRST:
+        if not use.expected and not use.known and self.in_flight >= FIRST:
             return True
         return spent >= limit or _passes(spent + use.needs(self.in_flight), limit)
 

@@ -18,6 +18,8 @@ from batchdeck.limits.trail import MINUTE, Trail
 
 SETTLE = 5.0
 """Seconds over which the rate of a forecast follows what answers tell; at least twice the age of what they tell."""
+FADE = 10.0
+"""Seconds in which a difference that a stranger makes fades."""
 MEMORY = 48
 """Errors that count in their mean square, older ones fade."""
 DEVIATIONS, FEWEST, MOST = 2.0, 0.5, 6.0
@@ -82,8 +84,11 @@ class Forecast:
         assert self.level is not None
         if now > self._at:
             back = 0.0 if self._trail is None else self._trail.between(self._at - MINUTE, now - MINUTE)
-            self.level = min(self.most, self.level + back + self.drift * (now - self._at))
-            self._at = now
+            passed, self._at = now - self._at, now
+            self.level = min(self.most, self.level + back + self.drift * passed)
+            if self._trail is not None:
+                # What a stranger takes of a sliding window comes back as well: no such difference lasts.
+                self.drift *= math.exp(-passed / FADE)
         return self.level
 
     def take(self, amount: float) -> None:
@@ -248,6 +253,7 @@ class Mirror:
             for each in (self._steady, self._sliding):
                 each.drift *= min(1.0, rate / self.rate)
                 each.rate, each.most = rate, self._most
+                each.give(min(0.0, each.most - (each.level or 0.0)))
             self.rate = rate
 
     def level(self, now: float) -> float | None:

@@ -1,27 +1,30 @@
 """A rate learned from 429s alone, for accounts whose limits no header tells.
 
-At a 429 the quota is used up, whatever its kind. So what was let in between two of them, over the time between, is the
-rate at which it comes back. The first one has no other before it: as most quotas are a minute's, it counts as a minute's
-worth. From there the pace climbs until the next 429 tells the true rate, and then follows the curve of CUBIC (Ha, Rhee,
-Xu, 2008; RFC 9438): down by a little, back soon, slowly past the known rate, then faster.
+At a 429 the quota is used up, whatever its kind. So what was let in during the minute before is a minute's worth of it;
+and sooner after the first 429 than that, what was let in since tells how fast a bucket fills. A hold that lasts long
+shows that nothing fills at all: then it is a window, and what it let in before the first 429 is a minute's worth. Until
+that is known the pace climbs. Then it follows the curve of CUBIC (Ha, Rhee, Xu, 2008; RFC 9438): down by a little after
+a 429, soon back to the known rate, slowly past it, then faster. One 429 lowers what is known by a little only, since a
+window that was used unevenly lets in unevenly for a while.
 """
 
 from __future__ import annotations
 
-MINUTE = 60.0
+from batchdeck.limits.trail import MINUTE, Trail
+
 CLIMB = 1.5
 """Growth a second while the true rate is not known yet."""
 GROW = 1.04
 """Growth a second once the known rate was passed for long without a 429."""
-LESS, MUCH_LESS = 0.93, 0.75
+LESS, MUCH_LESS = 0.93, 0.85
 """What is left of the pace after a 429, and after one that comes within ``SOON`` seconds of the last."""
 SOON = 10.0
 BACK = 20.0
 """Seconds until the pace is back where it was."""
+WINDOW = 5.0
+"""Seconds in which nothing comes back, after which it is no bucket."""
 LEAST = 1 / 60
 """Requests a second."""
-TELLING = 0.001
-"""A smaller share is that of a run that has not got its own yet: it tells nothing of the account."""
 
 
 class Pace:
@@ -29,19 +32,18 @@ class Pace:
 
     def __init__(self, now: float) -> None:
         self.rate: float | None = None
-        self._began = now
         self._at = now
         self._level = 1.0
-        self._share = 1.0
-        self._let_in = 0.0
-        """By the whole account, judged by this run's share of it."""
+        self._trail = Trail()
+        self._let_in = 0
         self._top: float | None = None
+        self._from = 0.0
         self._cycle = 0.0
         self._bound_at = now - MINUTE
         self._cut_at = now - MINUTE
-        self._since = (now, 0.0)
-        """When the quota was used up, and how many had been let in by then."""
-        self._let_in_at_cut = 0.0
+        self._first: tuple[float, int] | None = None
+        """When the quota was used up for the first time, and how many had been let in by then."""
+        self._let_in_at_cut = 0
 
     def __repr__(self) -> str:
         return "<Pace open>" if self.rate is None else f"<Pace {self.rate:.2f}/s, top {self._top}>"
@@ -50,41 +52,56 @@ class Pace:
         """Take over what another run of the same account has learned."""
         if rate is not None and self.rate is None:
             self._advance(now, 1.0)
-            self.rate = self._top = max(LEAST, rate)
-            self._since = (now, self._let_in)
+            self.rate = self._top = self._from = max(LEAST, rate)
+            self._first = (now, self._let_in)
             self._cycle = 0.0
 
     def accepted(self, now: float) -> None:
         """A request was let in."""
-        self._let_in += 1.0 / self._share
+        if self._first is not None and self._top is None and self._let_in == self._first[1]:
+            began, let_in = self._first
+            if now - began >= WINDOW:
+                self._top = max(LEAST, let_in / MINUTE)
+                self.rate = self._from = LESS * self._top
+                self._cycle = 0.0
+        self._let_in += 1
+        self._trail.add(now, 1.0)
 
     def refused(self, now: float, sent_at: float) -> bool:
         """A request sent at ``sent_at`` was answered 429. True: the pace is another now."""
-        if sent_at <= self._cut_at or self._let_in - self._let_in_at_cut < 2:
+        if sent_at <= self._cut_at or (self.rate is not None and self._let_in - self._let_in_at_cut < 2):
             return False  # nothing has come back since the last: it tells of the same emptiness
-        self._advance(now, self._share)
-        began, let_in = self._since
-        if self.rate is None:
-            self.rate = max(LEAST, self._let_in / (MINUTE + min(MINUTE, now - self._began)))
-            self._since = (now, self._let_in)
-        elif now - began >= SOON:
-            measured = (self._let_in - let_in) / (now - began)
-            self._top = max(LEAST, min(self.rate, measured))
-            self.rate = LESS * self._top
-            self._since = (now, self._let_in)
+        self._advance(now, 1.0)
+        if self.rate is None or self._first is None:
+            self.rate = self._from = max(LEAST, self._let_in / MINUTE)
+            self._first = (now, self._let_in)
         else:
-            self.rate = max(LEAST, self.rate * MUCH_LESS)
-            self._top = self.rate if self._top is not None else None
+            less = MUCH_LESS if now - self._cut_at < SOON else LESS
+            self._learn(now, less)
+            self.rate = max(LEAST, less * (self.rate if self._top is None else min(self.rate, self._top)))
+            self._from = self.rate
         self._cycle = 0.0
         self._cut_at = now
         self._let_in_at_cut = self._let_in
         self._level = min(self._level, 0.0)
         return True
 
+    def _learn(self, now: float, less: float) -> None:
+        """What has been let in lately is what comes back."""
+        assert self._first is not None and self.rate is not None
+        began, let_in = self._first
+        if now - began >= MINUTE:
+            measured = self._trail.between(now - MINUTE, now) / MINUTE
+        elif now - began >= WINDOW:
+            measured = (self._let_in - let_in) / (now - began)
+        else:
+            return
+        if self._top is not None:
+            measured = max(measured, less * self._top)
+        self._top = max(LEAST, min(self.rate, measured))
+
     def wait(self, now: float, share: float = 1.0) -> float:
-        """Seconds until one more may be sent. share: of the account, that this run may use."""
-        if share >= TELLING:
-            self._share = share
+        """Seconds until one more may be sent."""
         if self.rate is None:
             return 0.0
         self._advance(now, share)
@@ -110,5 +127,6 @@ class Pace:
             self.rate *= CLIMB ** min(passed, 5.0)
             return
         back = max(BACK, 50.0 / self._top)
-        curve = 1.0 + (1.0 - LESS) * min((self._cycle / back - 1.0) ** 3, 1.0)
-        self.rate = max(self.rate, self._top * curve * GROW ** max(0.0, self._cycle - 2.0 * back))
+        way = min(self._cycle / back - 1.0, 1.0) ** 3
+        curve = self._top + (self._top - self._from if way < 0 else (1.0 - LESS) * self._top) * way
+        self.rate = max(self.rate, curve * GROW ** max(0.0, self._cycle - 2.0 * back))

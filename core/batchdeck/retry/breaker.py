@@ -46,6 +46,10 @@ PROBES = {"down": (2.0, 60.0), "quota": (30.0, 600.0)}
 JITTER = 0.2
 CALM = 60.0
 """Seconds after closing in which another outage goes on with the intervals of the last one."""
+LAST = 1.0
+"""Seconds before giving up at which it is tried once more."""
+PATIENCE = 10.0
+"""Seconds after that in which the answer to this last probe may still come."""
 FREE_PROBES = 5
 """Probes of one item in one outage that do not count against it. More of them happen only where few items are left."""
 KNOWN = 10_000
@@ -190,7 +194,7 @@ class Breaker:
         if self._refusal is not None:
             return f"the account's quota is used up ({self._refusal}); resume goes on when there is more"
         at = self._gives_up_at()
-        if at is None or now < at:
+        if at is None or now < at or (self._probing and now < at + PATIENCE):
             return None
         waited = _span(now - self._since)
         if self._kind == "quota":
@@ -290,6 +294,9 @@ class Breaker:
         first, longest = PROBES[self._kind]
         delay = min(longest, first * 2.0 ** min(self._step, 30))
         self._probe_at = now + delay * (1.0 + JITTER * self._rng.random())
+        gives_up = self._gives_up_at()
+        if gives_up is not None and now < gives_up - first:
+            self._probe_at = min(self._probe_at, gives_up - LAST)
 
     # -- giving up, and words
 
