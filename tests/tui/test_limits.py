@@ -64,7 +64,7 @@ def test_only_what_was_changed_is_sent_and_what_is_wrong_is_said() -> None:
     change, wrong = read(shown | {"rpm": "many", "concurrency": "off", "tpd": "1m"}, shown, values, NOW)
     assert change.values == {"tpd": 1e6}
     assert list(wrong) == ["concurrency", "rpm"]
-    assert "--rpm: 'many' is not a number" in wrong["rpm"]
+    assert wrong["rpm"].startswith("requests a minute: 'many' is not a number"), "as the form names it"
     assert "cannot be taken off" in wrong["concurrency"]
 
 
@@ -82,11 +82,12 @@ def test_beside_each_limit_stands_what_the_run_has_used_of_it(tmp_path: Path) ->
     said = {name: beside(name, HELD) for name in SETTINGS}
     assert said["concurrency"] == "40 in flight"
     assert said["rpm"] == "88 left of 500, header"
-    assert said["tpm"] == "30k left of 90k, flag"
+    assert said["tpm"] == "90k, flag"
     assert said["max_cost"] == "$0.22 spent"
     assert said["max_tokens_total"] == "32.4k used"
     assert said["max_errors"] == "4 failed, 1.8%"
     assert said["deadline"] == "ETA 51s"
+    assert beside("deadline", replace(HELD, state="paused")) == "", "a pause has no end to be foreseen"
     assert said["tpd"] == said["priority"] == ""
     assert beside("priority", replace(HELD, shared_by=3)) == "3 runs share it"
     with RunReader(make_run(tmp_path / "run.db", 20, failed=(3,))) as reader:
@@ -130,9 +131,9 @@ async def test_mistakes_are_said_while_one_types_and_nothing_is_sent(still: Path
         screen.on_snapshot_ready(SnapshotReady(held_by_tpm(still)))
         opened = await form(pilot)
         await pilot.press("down", *"[x]")
-        await until(pilot, lambda: "--rpm: '[x]' is not a number" in page(pilot.app))
+        await until(pilot, lambda: "requests a minute: '[x]' is not a number" in page(pilot.app))
         await pilot.press("up")
-        await until(pilot, lambda: "--rpm: '[x]' is not a number" in page(pilot.app), "still wrong")
+        await until(pilot, lambda: "requests a minute: '[x]' is not" in page(pilot.app), "still wrong")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: field(opened, "rpm").has_focus)
         assert pilot.app.screen is opened
@@ -207,6 +208,26 @@ async def test_limits_of_a_run_that_is_done_cannot_be_changed(
             assert not screen.check_action(action, ())
 
 
+async def test_a_run_that_ends_under_the_form_says_what_can_still_be_done(still: Path) -> None:
+    async with console(still, (80, 24)) as (pilot, screen):
+        await until(pilot, lambda: "limits" in footer(pilot.app))
+        going = held_by_tpm(still)
+        screen.on_snapshot_ready(SnapshotReady(going))
+        opened = await form(pilot)
+        await until(pilot, lambda: "Apply (^s)" in page(pilot.app))
+        screen.on_snapshot_ready(SnapshotReady(replace(going, state="stopped", message="the budget is used up")))
+        await until(pilot, lambda: "Resume with these (^s)" in page(pilot.app), "not cut to the width of Apply")
+        screen.on_snapshot_ready(SnapshotReady(replace(going, state="done")))
+        await until(pilot, lambda: "nothing left to limit" in page(pilot.app))
+        assert "Resume" not in page(pilot.app)
+        field(opened, "rpm").value = "77"
+        await pilot.press("ctrl+s")
+        assert pilot.app.screen is opened
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is screen)
+        assert not screen._starting
+
+
 # On engines that live
 
 
@@ -277,6 +298,29 @@ async def test_what_one_console_changes_the_other_shows(tmp_path: Path) -> None:
         await told.wait_for(is_heard)
         await until(pilot, lambda: "of $3.00" in page(pilot.app))
         assert snapshot(screen).settings["tpm"] == 60_000.0, "what the other set is left alone"
+
+
+async def test_u_leaves_alone_what_somebody_else_changed_since(tmp_path: Path) -> None:
+    told = Told()
+    async with (
+        launched(tmp_path, PROMPTS, "--price", "3/15", hold=True) as (run, _),
+        console(run) as (pilot, screen),
+        watching(other := RunBridge(run, told.post)),
+    ):
+        await until(pilot, lambda: screen.is_live and other._client is not None)
+        opened = await form(pilot)
+        field(opened, "max_cost").value = "9"
+        field(opened, "tpm").value = "50k"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: snapshot(screen).budget.max_cost == 9.0)
+        reply = await other.send(Command(name="configure", settings={"max_cost": 2.0}))
+        assert reply.ok, reply.message
+        await until(pilot, lambda: screen._values["max_cost"] == 2.0)
+        await pilot.press("u")
+        await until(pilot, lambda: snapshot(screen).settings["tpm"] is None)
+        assert snapshot(screen).budget.max_cost == 2.0, "what the other cut is not raised again"
+        await pilot.press("right_curly_bracket")
+        await until(pilot, lambda: "undo" not in footer(pilot.app))
 
 
 async def test_a_run_that_its_budget_stopped_is_raised_and_resumed_in_one_go(tmp_path: Path) -> None:

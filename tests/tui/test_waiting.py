@@ -154,16 +154,25 @@ def test_quotas_say_how_near_they_are_and_who_says_so() -> None:
     known = QuotaState(meter="requests", limit=500, source="header", remaining=88, rate=500)
     assert quota(known) == "rpm 412/500 header"
     assert quota(replace(known, meter="tokens", limit=90_000, remaining=30_000, rate=90_000, source="flag")) == (
-        "tpm 60k/90k flag"
-    )
+        "tpm 90k flag"
+    ), "what the provider would take of its own limit says nothing about that of a person"
+    day = replace(known, meter="requests_day", source="flag")
+    assert quota(day) == "rpd 412/500 flag", "those of a day are counted here"
     assert quota(replace(known, remaining=None, source="learned")) == "rpm 500 learned"
     assert quota(replace(known, rate=250)) == "rpm 412/500 (250 here) header"
     assert quota(replace(known, remaining=900.0)) == "rpm 0/500 header", "a burst may hold more than a minute's limit"
     assert text(told(replace(HELD, shared_by=2), 158)).endswith(
-        "rpm 412/500 header  tpm 60k/90k flag  shared by 2 runs"
+        "rpm 412/500 header  tpm 90k flag  shared by 2 runs"
     )
     quiet = replace(HELD, waiting=Waiting(counts=COUNTS))
-    assert text(told(quiet, 78)) == "rpm 412/500 header  tpm 60k/90k flag", "where no sentence stands, in any width"
+    assert text(told(quiet, 78)) == "rpm 412/500 header  tpm 90k flag", "where no sentence stands, in any width"
+
+
+def test_a_provider_that_talks_much_does_not_hide_when_it_is_tried_again() -> None:
+    words = "the provider is down (The engine is overloaded; please (really) try again later.); tried again in 8 s"
+    down = saying(words, "breaker")
+    assert text(told(down, 158)).startswith(words)
+    assert text(told(down, 78)) == "the provider is down; tried again in 8 s"
 
 
 @given(sentence=st.sampled_from((*HOSTILE, "", SENTENCE)) | st.text(max_size=200), width=st.integers(20, 240))

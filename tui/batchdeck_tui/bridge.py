@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ PROBE = 1.0
 """Seconds between two looks whether an engine has come (back)."""
 LOG_LINES = 5
 LOG_BYTES = 8192
+_STARTED = re.compile(r" INFO batchdeck\.engine: (?:started|resumed): ")
 
 
 class RunBridge:
@@ -284,11 +286,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _log_tail(run: Path) -> str:
-    """The last lines that the engine logged, or nothing."""
+    """The last lines of the engine's log, none from before its last start: how an earlier one ended tells nothing."""
     try:
         with log_path(run).open("rb") as log:
             log.seek(max(0, log.seek(0, 2) - LOG_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
+    starts = [place for place, line in enumerate(lines) if _STARTED.search(line)]
+    lines = lines[starts[-1] if starts else 0 :]
     return "\n".join(line for line in lines[-LOG_LINES:] if line.strip())

@@ -11,20 +11,20 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from batchdeck.engine.admission import Admission, Held
 from batchdeck.engine.attempt import Flight
 from batchdeck.engine.gate import MOST
 from batchdeck.engine.ingest import Arrived
 from batchdeck.engine.journal import Journal, Trace
+from batchdeck.engine.lookahead import Candidate, LookAhead
 from batchdeck.engine.pool import Job, Pool
-from batchdeck.engine.queue import Work, WorkQueue
+from batchdeck.engine.queue import Work
 from batchdeck.engine.steering import Steering
 from batchdeck.engine.waiting import Waits, tally
 from batchdeck.errors import BatchdeckError, StoreError
 from batchdeck.inputs.base import SourceState
-from batchdeck.limits.estimate import Need
 from batchdeck.model import (
     ENDINGS,
     Counts,
@@ -70,14 +70,6 @@ class Slots(Protocol):
         """The same with its cost, where it is known."""
 
 
-class Candidate(NamedTuple):
-    """The next request: chosen, said, and waiting for its share of the quota."""
-
-    work: Work
-    order: WorkOrder
-    need: Need
-
-
 class Engine:
     """One run. ``run`` works until there is an ending; after a retry or resume it can be called again."""
 
@@ -112,7 +104,6 @@ class Engine:
         self.admission = Admission(config, self._loop.time(), rng, wall, most)
         self.gate = self.admission.gate
         self.cooldown = self.admission.cooldown
-        self.queue = WorkQueue()
         self.waits = Waits(self._loop.time())
         self.state: RunState = "starting"
         self.message = ""
@@ -128,14 +119,14 @@ class Engine:
         self._rng = rng
         self._ingest = ingest
         self._on_commit = on_commit
-        self._next: Candidate | None = None
+        self.ahead = LookAhead(self.admission, slots, store, self._unsendable, self.dispatch)
+        self.queue = self.ahead.queue
         self.pool = Pool(slots.fly, self._landed, self._is_spare)
         self.journal = Journal(store, wall, counts, samples, trace)
         self.steer = Steering(self, store)
         self.putting_back = 0
         self.broken_store: str | None = None
         self.store_trouble: str | None = None
-        self._pulling = False
         self._timer: asyncio.TimerHandle | None = None
         self._wake = 0.0
         self._stop: tuple[Ending, str] | None = None
@@ -153,8 +144,7 @@ class Engine:
         self._ended = self._loop.create_future()
         self._stop = None
         self.message = ""
-        self.queue.restart()
-        self._next = None
+        self.ahead.restart()
         self.admission.begin(self.config, self.counts, self._loop.time())
         self.waits = Waits(self._loop.time())
         self.journal.begin(self.counts)
@@ -186,7 +176,6 @@ class Engine:
             self.pool.close()
             self.flights.clear()
             self.gate.in_flight = 0
-            self._next = None
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -237,25 +226,20 @@ class Engine:
         if self._stop is not None:
             ending, self.message = self._stop
             self._end(ending)
-        elif self.ingest_complete and not self._pulling and self.queue.is_empty and self._next is None:
+        elif self.ingest_complete and self.ahead.is_empty:
             self._end("done")
 
     # -- decisions
 
     def _admit(self, now: float) -> Candidate | None:
-        """The next request to send, or None with the reason noted and the wake-up set where time will help.
-
-        Who comes first goes first: once chosen, an item waits for its share of the quota and nothing overtakes it.
-        """
+        """The next request to send, or None with the reason noted and the wake-up set where time will help."""
         held = self._closed(now)
-        if held is None and self._choose(now):
-            assert self._next is not None
-            held = self.admission.spaced(now, self._next.need)
-            if held is None:
-                chosen, self._next = self._next, None
+        if held is None:
+            chosen = self.ahead.choose(now)
+            held = self.admission.spaced(now, chosen.need) if chosen else self.ahead.idle(self.ingest_complete)
+            if chosen is not None and held is None:
+                self.ahead.take()
                 return chosen
-        elif held is None:
-            held = self._idle()
         reason, until = held if held is not None else (None, None)
         self.waits.hold(now, reason if self.queued else None, until)
         if until is not None:
@@ -271,47 +255,6 @@ class Engine:
         if self.store_trouble is not None or self.uncommitted >= self.gate.cap:
             return Held("store", None)
         return self.admission.closed(now, self.counts)
-
-    def _choose(self, now: float) -> bool:
-        """Take the next item from the queue, as a request; one that can never be sent fails here."""
-        while not self._is_chosen():
-            # What is in flight may all come back to wait: a new item starts only if the heap keeps its bound.
-            fresh = self.queue.backoff + self.gate.in_flight < 4 * self.gate.cap
-            # A provider that is down is asked with another item each time: one of them may be at fault itself.
-            first: Literal["due", "fresh"] = "fresh" if self.admission.breaker.is_open else "due"
-            work = self.queue.pop(now, fresh=fresh, first=first)
-            if work is None:
-                return False
-            try:
-                order = self._slots.order(work.item, work.attempts + 1)
-            except BatchdeckError as error:
-                self._unsendable(work, "bad_input", str(error))
-                continue
-            self._next = Candidate(work, order, self.admission.quota.need(len(order.body)))
-        return True
-
-    def _is_chosen(self) -> bool:
-        """Whether there is a next request. One that waits is judged by what is known now of limits and estimates."""
-        if self._next is None:
-            return False
-        work, order, _ = self._next
-        need = self.admission.quota.need(len(order.body))
-        refused = self.admission.quota.refuses(need)
-        if refused is None:
-            self._next = Candidate(work, order, need)
-            return True
-        self._next = None
-        self._unsendable(work, "request_too_large", refused.message)
-        return False
-
-    def _idle(self) -> Held | None:
-        """Nothing can be sent: what is it that is waited for?"""
-        due = self.queue.next_due()
-        if self._pulling or not self.queue.is_dry:
-            return Held("store" if self._pulling or self.ingest_complete else "input", due)
-        if due is not None:
-            return Held("cooldown" if self.cooldown.until >= due else "backoff", due)
-        return None if self.ingest_complete else Held("input", None)
 
     def dispatch(self) -> None:
         """Start all that may start now, and look ahead for more."""
@@ -448,28 +391,8 @@ class Engine:
     # -- looking ahead
 
     def _look_ahead(self) -> None:
-        low = max(8, self.gate.cap)
-        if (
-            self._pulling
-            or self.queue.is_dry
-            or self.queue.ready >= low
-            or self._stop is not None
-            or self._ended is None
-        ):
-            return
-        self._pulling = True
-        after, before = self.queue.refill()
-        asked = min(1_000, 2 * low)
-        pulled = self._store.submit(lambda file: file.pull(after, before, asked))
-        pulled.add_done_callback(lambda future: self._pulled(future, after))
-
-    def _pulled(self, future: asyncio.Future[tuple[list[Item], bool]], after: int) -> None:
-        self._pulling = False
-        if future.cancelled() or future.exception() is not None:
-            return
-        items, is_dry = future.result()
-        self.queue.extend(items, is_dry, after)
-        self.dispatch()
+        if self._stop is None and self._ended is not None:
+            self.ahead.pull()
 
     def _wake_at(self, when: float) -> None:
         """Dispatch again at ``when``, or earlier if that was wanted already."""
@@ -549,7 +472,7 @@ class Engine:
             and self.ingest_complete
             and self.store_trouble is None
             and self._timer is None
-            and not (self.gate.in_flight or self.uncommitted or self._pulling or self.putting_back)
+            and not (self.gate.in_flight or self.uncommitted or self.ahead.is_pulling or self.putting_back)
             and self._ended is not None
             and not self._ended.done()
         )

@@ -15,6 +15,7 @@ from batchdeck.model import Meter
 LEASE_SECONDS = 0.25
 SMOOTH = 0.1
 """Weight of the newest 250 ms in what a run uses: requests come in lumps."""
+CLIMBED = 1.05
 GREEDY = 2.0
 """Seconds that a run counts as wanting more after the quota has held it, or after it began."""
 
@@ -30,6 +31,8 @@ class Sharing:
         self._asked_at = engine.now()
         self._wanted_at = engine.now()
         self._has_left = False
+        self._told: float | None = None
+        self._rate: float | None = None
 
     async def run(self) -> None:
         """Lease until cancelled. The pool's file is asked in a thread: it may be busy for some milliseconds."""
@@ -75,8 +78,17 @@ class Sharing:
             used=used,
             limits=quota.known,
             hold=max(0.0, engine.cooldown.until - now),
-            pace=None if quota.pace.told is None else round(quota.pace.told * MINUTE, 6),
+            pace=self._pace(quota.pace.rate),
         )
+
+    def _pace(self, rate: float | None) -> float | None:
+        """Learned requests a minute, when they are news: after a 429, and when they have climbed by as much again."""
+        if rate is not None:
+            told = self._told or math.inf
+            if self._rate is None or rate < self._rate or rate * MINUTE > CLIMBED * told:
+                self._told = round(rate * MINUTE, 6)
+            self._rate = rate
+        return self._told
 
     def _demand(self, meter: Meter, now: float) -> float:
         if self._engine.state not in ("starting", "running"):
@@ -94,7 +106,10 @@ class Sharing:
         engine.dispatch()
 
     def _share(self, grant: Grant) -> None:
-        pace = None if grant.pace is None else grant.pace / MINUTE
+        pace = None
+        if grant.pace is not None and grant.pace != self._told:
+            self._told = grant.pace
+            self._rate = pace = grant.pace / MINUTE
         self._engine.admission.quota.share(
             grant.shares, grant.limits, pace, grant.holders, grant.left, self._engine.now()
         )

@@ -174,7 +174,8 @@ def _window(slot: _Slot, told: _Told, provider: str, windows: dict[float, float]
         return HOUR if reset <= 1.1 * HOUR else DAY if reset <= 2 * DAY else MONTH
     if slot.meter != "requests":
         return MINUTE
-    if provider == "groq" or (provider == "openai" and _is_daily(told)):
+    # A minute's quota is there again within about a minute, whoever the provider is.
+    if provider == "groq" or (provider == "openai" and _is_daily(told)) or (reset is not None and reset > 10 * MINUTE):
         return DAY
     return MINUTE
 

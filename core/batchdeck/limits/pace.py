@@ -10,6 +10,8 @@ window that was used unevenly lets in unevenly for a while.
 
 from __future__ import annotations
 
+import math
+
 from batchdeck.limits.trail import MINUTE, Trail
 
 CLIMB = 1.5
@@ -23,6 +25,10 @@ BACK = 20.0
 """Seconds until the pace is back where it was."""
 WINDOW = 5.0
 """Seconds in which nothing comes back, after which it is no bucket."""
+LATE = 0.15
+"""Share of a hold that it may have lasted too long."""
+AT_ONCE = 0.5
+"""Seconds in which a request is refused, if it is."""
 LEAST = 1 / 60
 """Requests a second."""
 
@@ -35,42 +41,69 @@ class Pace:
         self._at = now
         self._level = 1.0
         self._trail = Trail()
-        self._let_in = 0
+        self.weight = 1.0
+        """Requests of the whole account that one of this run stands for: it has a share of them."""
+        self._let_in = 0.0
         self._top: float | None = None
         self._from = 0.0
         self._cycle = 0.0
         self._bound_at = now - MINUTE
         self._cut_at = now - MINUTE
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, float] | None = None
         """When the quota was used up for the first time, and how many had been let in by then."""
-        self._let_in_at_cut = 0
+        self._let_in_at_cut = 0.0
+        self._again: float | None = None
+        """When the first request went that was not refused since the quota was used up."""
 
     def __repr__(self) -> str:
         return "<Pace open>" if self.rate is None else f"<Pace {self.rate:.2f}/s, top {self._top}>"
 
     def adopt(self, rate: float | None, now: float) -> None:
-        """Take over what another run of the same account has learned."""
-        if rate is not None and self.rate is None:
-            self._advance(now, 1.0)
-            self.rate = self._top = self._from = max(LEAST, rate)
-            self._first = (now, self._let_in)
-            self._cycle = 0.0
+        """Take over what another run of the same account has learned: from a 429, or by climbing without one."""
+        if rate is None:
+            return
+        self._advance(now, 1.0)
+        if self.rate is not None and rate >= self.rate:
+            self.rate = rate
+            return
+        if self.rate is None or self._top is not None:
+            self._top = max(LEAST, rate)
+        self.rate = self._from = max(LEAST, rate)
+        self._first = self._first or (now, self._let_in)
+        self._cut(now)
 
     def accepted(self, now: float) -> None:
-        """A request was let in."""
-        if self._first is not None and self._top is None and self._let_in == self._first[1]:
-            began, let_in = self._first
-            if now - began >= WINDOW:
-                self._top = max(LEAST, let_in / MINUTE)
-                self.rate = self._from = LESS * self._top
-                self._cycle = 0.0
-        self._let_in += 1
-        self._trail.add(now, 1.0)
+        """The provider let a request in."""
+        if self._again is None or self._again - self._cut_at < WINDOW or self.rate is None:
+            return
+        held, self._again = self._again - self._cut_at, -math.inf
+        if self._top is None and self._first is not None:
+            self._top = max(LEAST, self._first[1] / MINUTE)
+            self.rate = LESS * self._top
+        elif self._top is not None:
+            # What a window holds when it lets in again is a minute's worth.
+            oldest = self._cut_at + (1.0 - LATE) * held - MINUTE
+            measured = self._trail.between(oldest, self._cut_at) / MINUTE
+            self._top = max(LEAST, min(self._top, max(measured, self._top * max(0.5, 1.0 - held / MINUTE))))
+            self.rate = min(self.rate, LESS * self._top)
+        self._from = self.rate
+        self._cycle = 0.0
 
     def refused(self, now: float, sent_at: float) -> bool:
         """A request sent at ``sent_at`` was answered 429. True: the pace is another now."""
-        if sent_at <= self._cut_at or (self.rate is not None and self._let_in - self._let_in_at_cut < 2):
-            return False  # nothing has come back since the last: it tells of the same emptiness
+        self._let_in -= self.weight
+        self._trail.amend(sent_at, -self.weight)
+        if self._again is not None and sent_at <= self._again:
+            self._again = None
+        if sent_at <= self._cut_at:
+            self._let_in_at_cut -= self.weight
+            if self._first is not None and sent_at <= self._first[0]:
+                self._first = (self._first[0], self._first[1] - self.weight)
+            return False
+        if self.rate is not None and self._trail.between(self._cut_at, sent_at - AT_ONCE) < 2:
+            # Nothing has come back since the last: it tells of the same emptiness.
+            self._level = min(self._level, 0.0)
+            return False
         self._advance(now, 1.0)
         if self.rate is None or self._first is None:
             self.rate = self._from = max(LEAST, self._let_in / MINUTE)
@@ -80,11 +113,14 @@ class Pace:
             self._learn(now, less)
             self.rate = max(LEAST, less * (self.rate if self._top is None else min(self.rate, self._top)))
             self._from = self.rate
+        self._cut(now)
+        return True
+
+    def _cut(self, now: float) -> None:
         self._cycle = 0.0
         self._cut_at = now
-        self._let_in_at_cut = self._let_in
+        self._again = None
         self._level = min(self._level, 0.0)
-        return True
 
     def _learn(self, now: float, less: float) -> None:
         """What has been let in lately is what comes back."""
@@ -110,9 +146,14 @@ class Pace:
         self._bound_at = now
         return (1.0 - self._level) / (self.rate * share)
 
-    def take(self) -> None:
+    def take(self, now: float) -> None:
+        """A request goes. Until it is refused it counts as let in: answers may take long."""
+        self._let_in += self.weight
+        self._trail.add(now, self.weight)
         if self.rate is not None:
             self._level -= 1.0
+            if self._again is None:
+                self._again = now
 
     def _advance(self, now: float, share: float) -> None:
         passed, self._at = max(0.0, now - self._at), max(now, self._at)

@@ -48,7 +48,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     hold: float = 0.0
     """Seconds from now that a 429 holds the account, as this run knows it."""
     pace: float | None = None
-    """Requests a minute of the whole account as the newest 429 taught, where no header says the limit."""
+    """Learned requests a minute of the whole account, where no header says the limit."""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

@@ -168,12 +168,14 @@ class Quota:
     ) -> None:  # fmt: skip
         """What other runs of the account leave to this one, and what they know of it.
 
-        pace: requests a second of the whole account. left: amounts of the limits a day, to be used from now on.
+        pace: requests a second of the whole account, if they are news. left: amounts of the limits a day, to be used from now on.
         """
         self.holders = holders
         for meter in limits:
             self._limit(meter, now)
         self._pace_share = shares.get("requests", 1.0 / holders)
+        # A tiny share is that of a run which has not got its own yet: it tells nothing of the account.
+        self.pace.weight = 1.0 / self._pace_share if self._pace_share >= 0.001 else 1.0
         for meter, limit in self._limits.items():
             limit.shared = limits.get(meter)
             limit.share = shares.get(meter, 1.0)
@@ -219,7 +221,7 @@ class Quota:
         self._sent_out += need.tokens_out
         for meter in self.used:
             self.used[meter] += _amount(meter, need)
-        self.pace.take()
+        self.pace.take(now)
         ticket = Ticket(need, Need(self._sent_in, self._sent_out, self._sent_requests), now, size)
         for meter, limit in self._limits.items():
             if limit.bucket is not None:

@@ -28,6 +28,7 @@ WORDS = (
     ("┊ ◆ ◇ !", "on a chart: limits were changed, a quota became known, the provider went down or came back"),
     ("queue ø", "how many items waited at a time, on average over the whole run"),
     ("limits", "used/limit of the account, and who says so: a flag, the provider's headers, or its 429s (learned)"),
+    ("(250 here)", "of a limit that several runs share: what this run may use of it"),
 )
 
 

@@ -9,6 +9,7 @@ from batchdeck import settings
 from batchdeck.errors import UsageError
 from batchdeck.model import Meter, RunMeta, Snapshot
 from batchdeck_tui.format import brief, count, duration, percent, spent
+from batchdeck_tui.widgets.waiting import left
 
 Values = Mapping[str, float | None]
 """Settings by their names in ``batchdeck.settings``; None: no limit."""
@@ -53,7 +54,8 @@ def read(
         try:
             value = settings.parse(name, text, now_at)
         except UsageError as error:
-            wrong[name] = str(error)
+            # here a setting is known by its title, not by its option
+            wrong[name] = str(error).replace(f"--{name.replace('_', '-')}", settings.SETTINGS[name].title, 1)
             continue
         if value != values.get(name):
             change.values[name] = value
@@ -79,14 +81,15 @@ def beside(name: str, now: Snapshot | RunMeta) -> str:
         case "concurrency":
             return f"{now.in_flight} in flight"
         case "deadline":
-            return f"ETA {duration(now.eta)}" if now.eta is not None else ""
+            return f"ETA {duration(now.eta)}" if now.eta is not None and now.state == "running" else ""
         case "priority":
             return f"{now.shared_by} runs share it" if now.shared_by > 1 else ""
     known = next((state for state in now.quotas if state.meter == _METERS.get(name)), None)
     if known is None:
         return ""
-    left = "" if known.remaining is None else f"{brief(max(0, round(known.remaining)))} left of "
-    return f"{left}{brief(known.limit)}, {known.source}"
+    remaining = left(known)
+    of = "" if remaining is None else f"{brief(max(0, round(remaining)))} left of "
+    return f"{of}{brief(known.limit)}, {known.source}"
 
 
 def turned(rpm: float, by: int) -> float:

@@ -27,8 +27,8 @@ class LimitingScreen(KnobsScreen):
     def __init__(self, path: Path, bridge: RunBridge) -> None:
         super().__init__(path, bridge)
         self._form: LimitsScreen | None = None
-        self._replaced: list[dict[str, float | None]] = []
-        """What the changes made here replaced, the newest last."""
+        self._replaced: list[tuple[Values, Values]] = []
+        """Of the changes made here, the newest last: what they replaced, and by what."""
         self._sent: dict[str, float | None] = {}
         self._sent_until = float("-inf")
 
@@ -85,8 +85,19 @@ class LimitingScreen(KnobsScreen):
     @work(group="command")
     async def action_undo(self) -> None:
         async with self._turning:
-            if self._replaced:
-                await self._send_settings(self._replaced[-1], back=True)
+            if not self._replaced:
+                return
+            before, made = self._replaced[-1]
+            known = self._values
+            # What was changed again since, by whomever, stays: a budget that somebody cut must not grow by a key.
+            ours = {name: value for name, value in before.items() if known.get(name) in (made[name], value)}
+            if ours:
+                await self._send_settings(ours, back=True)
+                return
+            self._replaced.pop()
+            self.refresh_bindings()
+            words = saying({name: known.get(name) for name in before})
+            self.door.say(Reply(ok=False, message=f"Not taken back, changed again since: {words}"))
 
     @property
     def _values(self) -> Values:
@@ -101,7 +112,8 @@ class LimitingScreen(KnobsScreen):
             if back:
                 self._replaced.pop()
             else:
-                self._replaced = [*self._replaced, {name: known.get(name) for name in values}][-REMEMBERED:]
+                before = {name: known.get(name) for name in values}
+                self._replaced = [*self._replaced, (before, dict(values))][-REMEMBERED:]
             loop = asyncio.get_running_loop()
             self._sent = {**(self._sent if loop.time() < self._sent_until else {}), **values}
             self._sent_until = loop.time() + OURS

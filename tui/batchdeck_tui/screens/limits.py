@@ -22,6 +22,7 @@ from batchdeck_tui.screens.limitform import Change, beside, read, values_of
 from batchdeck_tui.theme import MUTED
 
 RESTING = "No engine works on it: changes take effect on resume."
+OVER = "Everything is done: there is nothing left to limit."
 
 
 class LimitsScreen(ModalScreen[Change | None]):
@@ -76,12 +77,15 @@ class LimitsScreen(ModalScreen[Change | None]):
                 if field.value == before:
                     field.value = text
             self._fill(f"#{name}-now", inert(beside(name, now)), MUTED)
-        works = now.state in WORKING
+        works, over = now.state in WORKING, now.state == "done"
         self.query_one(".dialog").border_title = f"Limits of {inert(now.run)}".replace("[", r"\[")
-        self.query_one("#apply", Button).label = "Apply (^s)" if works else "Resume with these (^s)"
+        apply = self.query_one("#apply", Button)
+        apply.label = "Apply (^s)" if works else "Resume with these (^s)"
+        apply.display = not over
+        apply.refresh(layout=True)  # another label does not make the button wider by itself
         why = self.query_one("#why", Static)
         why.display = not works
-        why.update(Content.assemble((inert(f"{now.message}  ") if now.message else "", "$warning"), (RESTING, MUTED)))
+        why.update(Content.assemble((inert(f"{now.message}  ") if now.message else "", "$warning"), (OVER if over else RESTING, MUTED)))
 
     @property
     def typed(self) -> tuple[Change, dict[str, str]]:
@@ -122,7 +126,7 @@ class LimitsScreen(ModalScreen[Change | None]):
         (self.focused or self).call_later(self._apply)
 
     def _apply(self) -> None:
-        if not self.is_current:
+        if not self.is_current or self._now.state == "done":
             return
         change, wrong = self.typed
         if wrong:

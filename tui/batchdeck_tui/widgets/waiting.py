@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -27,6 +28,7 @@ WITH_QUOTAS = 98
 """Cells from which on the known quotas stand behind the sentence."""
 CALM: tuple[Reason | None, ...] = (None, "cap", "input")
 """What holds a run that is as it should be."""
+_BRACKETS = re.compile(r" \(.*\)")
 _BY: dict[str, str] = {reason: word.by for reason, word in REASONS.items()}
 
 
@@ -41,11 +43,18 @@ def bar(counts: Mapping[Reason, int], width: int) -> Line:
 def quota(state: QuotaState) -> str:
     """How near a limit is: ``rpm 412/500 header``; without the first figure where what is left of it is unknown.
 
+    Of a limit that a person set for a minute it is: what is left is what the provider would take of its own limit.
     ``(250 here)``: what this run may use, where others have a share of it.
     """
-    used = "" if state.remaining is None else f"{brief(max(0, round(state.limit - state.remaining)))}/"
+    remaining = left(state)
+    used = "" if remaining is None else f"{brief(max(0, round(state.limit - remaining)))}/"
     share = f" ({brief(state.rate)} here)" if state.rate < 0.98 * state.limit else ""
     return f"{METERS[state.meter]} {used}{brief(state.limit)}{share} {state.source}"
+
+
+def left(state: QuotaState) -> float | None:
+    """What is left of a limit now, None where that is unknown."""
+    return None if state.source == "flag" and not state.meter.endswith("_day") else state.remaining
 
 
 def told(view: Snapshot, width: int) -> Line:
@@ -70,11 +79,13 @@ def told(view: Snapshot, width: int) -> Line:
 
 
 def shortened(sentence: str) -> list[str]:
-    """The sentence, and what may stand for it where there is less room: it loses words first, and then the advice after
-    the first one. What holds the run, and what to do about it, stay."""
+    """The sentence, and what may stand for it where there is less room: it loses words first, then what stands in
+    brackets (a provider's own words, which the errors show too), and then the advice after the first one. What holds
+    the run, and what to do about it, stay."""
     lean = sentence.replace(" of the time in the last minute", " of the last minute")
-    clauses = lean.split("; ")
-    return list(dict.fromkeys([sentence, lean, "; ".join(clauses[:2])]))
+    bare = _BRACKETS.sub("", lean)
+    clauses = bare.split("; ")
+    return list(dict.fromkeys([sentence, lean, bare, "; ".join(clauses[:2])]))
 
 
 def summary(held: Mapping[str, float], seconds: float) -> str:
