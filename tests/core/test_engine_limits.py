@@ -102,9 +102,10 @@ def test_a_server_that_says_no_time_is_asked_less_and_less(tmp_path: Path) -> No
     )
     assert ending == "done"
     waits = [later - earlier for earlier, later in pairwise(provider.sent_at)]
-    assert all(later > 1.1 * earlier for earlier, later in pairwise(waits[::2]))
+    # Twice as long each time, up to eight seconds: there it stays until most quotas are there again.
+    assert all(later > 1.1 * earlier for earlier, later in pairwise(waits[:4:2]))
     assert waits[0] >= 0.5
-    assert waits[5] >= 16.0
+    assert all(4.0 <= wait <= 9.0 for wait in waits[3:])
 
 
 def test_max_wait_fails_what_rate_limits_hold_longer(tmp_path: Path) -> None:
@@ -276,9 +277,7 @@ def test_an_answer_in_one_piece_has_no_first_token_to_wait_for(tmp_path: Path) -
 
 @pytest.mark.parametrize("cap", [1, 7, 64])
 def test_concurrency_never_exceeds_the_cap(tmp_path: Path, cap: int) -> None:
-    sim = SimOptions(
-        seed=cap, ttft_ms=120, answer_tokens=10, faults={"500": 0.1, "reset": 0.1, "stall": 0.02}
-    )
+    sim = SimOptions(seed=cap, ttft_ms=120, answer_tokens=10, faults={"500": 0.1, "reset": 0.1, "stall": 0.02})
     rig, ending = ran(tmp_path / "run.db", 150, sim, concurrency=cap, limits=Limits(idle=1.0))
     assert ending == "done"
     assert rig.tally.max_in_flight == cap

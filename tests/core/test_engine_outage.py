@@ -257,3 +257,21 @@ def test_hanging_in_mid_outage_is_found_by_the_time_limit(tmp_path: Path) -> Non
     rig, ending = virtually(main)
     assert (ending, rig.engine.counts.done, rig.engine.counts.failed) == ("done", 400, 0)
     assert len(breaker_events(rig.path)) == 2
+
+
+def test_a_pause_outlasts_a_provider_that_is_being_mended(tmp_path: Path) -> None:
+    """Who pauses a run to mend the server must not find it stopped: nothing was sent that could have been answered."""
+
+    async def main() -> None:
+        sim = SimOptions(latency_ms=100, down_at=0.0, down_for=600.0, down="refuse")
+        rig = Rig(tmp_path / "run.db", 40, sim, budget=Budget(max_outage=30.0))
+        run = rig.loop.create_task(rig.run())
+        await asyncio.sleep(10)
+        assert rig.engine.admission.breaker.is_open
+        assert rig.engine.steer.pause().ok
+        await asyncio.sleep(900)
+        assert rig.engine.state == "paused"
+        assert rig.engine.steer.resume().ok
+        assert (await run, rig.engine.counts.done) == ("done", 40)
+
+    virtually(main)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from batchdeck import settings
-from batchdeck.model import IngestRow, Quotas, RunConfig
+from batchdeck.model import Budget, IngestRow, Quotas, RunConfig
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from tests.core.simulated import EPOCH, Reply, Rig, Scripted, ask, good, prompt_rows, until, virtually
@@ -322,3 +322,51 @@ def test_no_small_request_waits_behind_more_than_those_before_it(tmp_path: Path)
     assert list(first) == sorted(first)
     assert all(later >= earlier for earlier, later in pairwise(first.values()))
     assert most_in(sends(rig), 60.0) <= 240
+
+
+# -- raised before it has stopped
+
+
+def test_a_budget_that_is_raised_while_the_run_drains_lets_it_go_on(tmp_path: Path) -> None:
+    async def live(rig: Rig) -> None:
+        await until(lambda: rig.engine.counts.done >= 5)
+        assert rig.engine.steer.configure({"deadline": EPOCH + rig.loop.time()}).ok
+        assert (rig.engine.state, rig.engine.is_ending) == ("draining", False)
+        refused = rig.engine.steer.resume()
+        assert (refused.ok, rig.engine.state) == (False, "draining")
+        raised = rig.engine.steer.configure({"deadline": None})
+        assert (raised.ok, rig.engine.state) == (True, "running")
+        assert "the run goes on" in raised.message
+
+    rig, ending = in_life(tmp_path / "run.db", 40, live)
+    assert (ending, rig.engine.counts.done) == ("done", 40)
+
+
+def test_what_a_person_drained_is_not_taken_back_by_a_budget(tmp_path: Path) -> None:
+    async def live(rig: Rig) -> None:
+        await until(lambda: rig.engine.counts.done >= 5)
+        rig.engine.steer.configure({"deadline": EPOCH + rig.loop.time()})
+        rig.engine.steer.drain()
+        rig.engine.steer.configure({"deadline": None})
+        assert rig.engine.state == "draining"
+
+    assert in_life(tmp_path / "run.db", 40, live)[1] == "stopped"
+
+
+def test_too_many_items_in_backoff_are_not_called_a_slow_disk(tmp_path: Path) -> None:
+    """With four times the cap waiting to be tried again no new item starts: that is their backoff, not the disk."""
+    held: set[str | None] = set()
+
+    async def live(rig: Rig) -> None:
+        rig.probes.append(lambda: held.add(rig.engine.waits.held))
+        await until(lambda: rig.engine.queue.backoff + rig.engine.gate.in_flight >= 16)
+        await asyncio.sleep(0.5)
+        assert rig.engine.waits.held in ("backoff", "cap")
+        assert rig.engine.reasons().get("store", 0) <= 4
+
+    failing = SimOptions(latency_ms=50, answer_tokens=2, faults={"500": 0.85})
+    _, ending = in_life(
+        tmp_path / "run.db", 400, live, failing, concurrency=4, max_retries=8, budget=Budget(max_outage=0)
+    )
+    assert ending == "done"
+    assert "backoff" in held

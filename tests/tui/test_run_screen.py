@@ -206,6 +206,18 @@ async def test_a_crashed_engines_last_words_are_shown_and_change_nothing_else(en
         assert "\x1b" not in page(pilot.app)
 
 
+async def test_how_an_earlier_session_ended_is_not_told_of_the_last_one(ended: Path) -> None:
+    ended.with_name(ended.name + ".log").write_text(
+        "2026-01-31 06:00:00,000 INFO batchdeck.engine: ended: stopped: the budget is used up\n"
+        "2026-01-31 07:00:00,000 INFO batchdeck.engine: resumed: concurrency 20\n"
+        "2026-01-31 07:01:00,000 ERROR batchdeck.engine: the ceiling came down\n"
+    )
+    async with console(ended) as (pilot, screen):
+        await until(pilot, lambda: "the ceiling came down" in page(pilot.app))
+        assert state(screen) == "interrupted"
+        assert "budget" not in page(pilot.app)
+
+
 async def test_the_table_follows_the_rows_in_flight_until_one_moves_about(tmp_path: Path) -> None:
     async with launched(tmp_path, PROMPTS, hold=True) as (run, sim), console(run, (100, 24)) as (pilot, screen):
         await until(pilot, lambda: len(sim.holds) == 10 and screen.table.cursor_idx == 9)

@@ -133,7 +133,7 @@ def test_a_reason_is_known_by_its_name_its_letters_and_its_glyph_alone() -> None
 
 @pytest.mark.parametrize(("width", "shown"), [
     (158, SENTENCE),
-    (118, "held by TPM: 92 % of the last minute; more concurrency will not help"),
+    (108, "held by TPM: 92 % of the last minute; more concurrency will not help"),
     (78, "held by TPM: 92 % of the last minute; more concurrency will not help"),
 ])  # fmt: skip
 def test_the_sentence_says_what_holds_it_and_what_to_do_at_any_width(width: int, shown: str) -> None:
@@ -161,9 +161,7 @@ def test_quotas_say_how_near_they_are_and_who_says_so() -> None:
     assert quota(replace(known, remaining=None, source="learned")) == "rpm 500 learned"
     assert quota(replace(known, rate=250)) == "rpm 412/500 (250 here) header"
     assert quota(replace(known, remaining=900.0)) == "rpm 0/500 header", "a burst may hold more than a minute's limit"
-    assert text(told(replace(HELD, shared_by=2), 158)).endswith(
-        "rpm 412/500 header  tpm 90k flag  shared by 2 runs"
-    )
+    assert text(told(replace(HELD, shared_by=2), 158)).endswith("rpm 412/500 header  tpm 90k flag  shared by 2 runs")
     quiet = replace(HELD, waiting=Waiting(counts=COUNTS))
     assert text(told(quiet, 78)) == "rpm 412/500 header  tpm 90k flag", "where no sentence stands, in any width"
 

@@ -65,7 +65,7 @@ def _run(now: Snapshot, run: Mapping[str, str], provider: str, model: str) -> Li
                       now.queue_depth)  # fmt: skip
     yield from _gauge("batchdeck_eta_seconds", "Until everything is settled, at the rate of the last 10 s.", run,
                       now.eta)  # fmt: skip
-    yield from _gauge("batchdeck_rate_limited", "1 while the account's limits decide the pace.", run,
+    yield from _gauge("batchdeck_rate_limited", "1 when a 429 came, or limits held it in the last minute.", run,
                       int(now.mode == "rate-limited"))  # fmt: skip
     yield from _gauge("batchdeck_account_runs", "Runs of this machine on the same account.", run, now.shared_by)
     yield from _gauge("batchdeck_cooldown_seconds", "Until a 429 lets the account go on; 0: none holds it.", run,

@@ -113,9 +113,10 @@ class Admission:
         """The counters hold it now."""
         self.spending.committed(*_used(settled))
 
-    def over(self, counts: Counts, now: float) -> str | None:
-        """The sentence to stop the run with; None while it may go on."""
-        return self.breaker.gave_up(now) or self.spending.over(counts, self._wall())
+    def over(self, counts: Counts, now: float, *, is_paused: bool) -> str | None:
+        """The sentence to stop the run with; None while it may go on. A run that is paused waits for no provider."""
+        gave_up = None if is_paused else self.breaker.gave_up(now)
+        return gave_up or self.spending.over(counts, self._wall())
 
     def limited(self, work: Work, failure: Failure, now: float) -> float:
         """A 429. Returns when the item may go again."""

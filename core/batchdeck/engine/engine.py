@@ -125,6 +125,8 @@ class Engine:
         self.journal = Journal(store, wall, counts, samples, trace)
         self.steer = Steering(self, store)
         self.putting_back = 0
+        self.is_limited = False
+        """Whether it is a limit that stops the run: raised in time, the run goes on."""
         self.broken_store: str | None = None
         self.store_trouble: str | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -143,6 +145,7 @@ class Engine:
         self.wanted.clear()
         self._ended = self._loop.create_future()
         self._stop = None
+        self.is_limited = False
         self.message = ""
         self.ahead.restart()
         self.admission.begin(self.config, self.counts, self._loop.time())
@@ -365,6 +368,7 @@ class Engine:
 
     def halt(self, ending: Ending, message: str) -> None:
         """Start nothing more; what is in flight may end."""
+        self.is_limited = False
         if self._stop is None:
             self._stop = (ending, message)
             self.message = message
@@ -453,10 +457,22 @@ class Engine:
 
     def check_limits(self) -> None:
         """Is a budget used up, a deadline over, the provider down for too long?"""
-        over = None if self._stop is not None or self.is_ending else self.admission.over(self.counts, self._loop.time())
+        if self._stop is not None or self.is_ending:
+            return
+        over = self.admission.over(self.counts, self._loop.time(), is_paused=self.state == "paused")
         if over is not None:
             self.halt("stopped", over)
+            self.is_limited = True
             self.dispatch()
+
+    def go_on(self) -> bool:
+        """Take back a stop by a limit that is another now. False: there is none, or it still stands."""
+        over = self.admission.over(self.counts, self._loop.time(), is_paused=False)
+        if not self.is_limited or self.is_ending or over is not None:
+            return False
+        self._stop, self.message, self.state, self.is_limited = None, "", "running", False
+        self.note("resume", "resumed")
+        return True
 
     def _check_stuck(self) -> None:
         if not self._is_idle():

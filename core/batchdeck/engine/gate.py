@@ -1,8 +1,8 @@
 """How many requests may be in flight: a cap that is turned while it counts, and opens step by step at first.
 
-A run that starts far too wide would send all of its first wave into a quota that nobody has told it of yet. So, as TCP's
-slow start does (RFC 5681), it begins with ``FIRST`` and adds one for each answer that begins; and since a slow provider
-is no reason to wait, it adds some every second whatever comes.
+A run that starts far too wide would send all of its first wave into a quota that nobody has told it of yet. So, as
+TCP's slow start does (RFC 5681), it begins with ``FIRST`` and adds one for each answer that begins; and since a slow
+provider is no reason to wait, it adds some every second whatever comes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 MOST = 10_000
-FIRST = 8
+FIRST = 16
 MORE = 4.0
 """Requests a second that are added while no answer has come."""
 PATIENCE = 10.0

@@ -104,10 +104,11 @@ class LookAhead:
     def idle(self, ingest_complete: bool) -> Held | None:
         """Nothing can be sent: what is it that is waited for?"""
         due = self.queue.next_due()
+        if due is not None and (self.queue.ready or (self.queue.is_dry and not self.is_pulling)):
+            # With items ahead it is their bound that says no: so many wait to be tried again that no new one starts.
+            return Held("cooldown" if self._admission.cooldown.until >= due else "backoff", due)
         if self.is_pulling or not self.queue.is_dry:
             return Held("store" if self.is_pulling or ingest_complete else "input", due)
-        if due is not None:
-            return Held("cooldown" if self._admission.cooldown.until >= due else "backoff", due)
         return None if ingest_complete else Held("input", None)
 
     def pull(self) -> None:

@@ -16,6 +16,7 @@ LEASE_SECONDS = 0.25
 SMOOTH = 0.1
 """Weight of the newest 250 ms in what a run uses: requests come in lumps."""
 CLIMBED = 1.05
+"""A learned pace that is so many times what was told last is told again."""
 GREEDY = 2.0
 """Seconds that a run counts as wanting more after the quota has held it, or after it began."""
 
@@ -58,8 +59,8 @@ class Sharing:
         await asyncio.to_thread(self._pool.leave)
         if self._engine.is_over:
             # Should it go on, it waits for its next lease.
-            nothing = dict.fromkeys(METERS, TRICKLE), dict.fromkeys(grant.left, 0.0)
-            self._share(msgspec.structs.replace(grant, shares=nothing[0], left=nothing[1], holders=1))
+            shares, left = dict.fromkeys(METERS, TRICKLE), dict.fromkeys(grant.left, 0.0)
+            self._share(msgspec.structs.replace(grant, shares=shares, left=left, holders=1))
 
     def _ask(self) -> Ask:
         engine, now = self._engine, self._engine.now()
@@ -82,7 +83,7 @@ class Sharing:
         )
 
     def _pace(self, rate: float | None) -> float | None:
-        """Learned requests a minute, when they are news: after a 429, and when they have climbed by as much again."""
+        """Learned requests a minute; another figure only when it is news: lowered by a 429, or climbed by some."""
         if rate is not None:
             told = self._told or math.inf
             if self._rate is None or rate < self._rate or rate * MINUTE > CLIMBED * told:

@@ -29,6 +29,8 @@ class Snapshots:
         left = None if expected is None else expected - counts.done - counts.failed - counts.skipped
         in_flight = engine.gate.in_flight
         waiting = self._waiting(now)
+        # Held for longer than the rate is measured over, it tells nothing of when it will be done.
+        stands = waiting.held == "breaker" or (waiting.held in ("daily", "cooldown") and (waiting.seconds or 0.0) > 30)
         return Snapshot(
             run=engine.run_name,
             path=self._path,
@@ -44,7 +46,7 @@ class Snapshots:
             uncommitted=engine.uncommitted,
             rate=rate,
             tokens_rate=engine.journal.collector.tokens.rate(now) if not engine.is_over else 0.0,
-            eta=left / rate if left is not None and rate > 0 and not engine.is_over else None,
+            eta=left / rate if left is not None and rate > 0 and not engine.is_over and not stands else None,
             cooldown=0.0 if engine.is_over else max(0.0, engine.cooldown.until - now),
             ttft=engine.journal.collector.ttft.percentiles(),
             e2e=engine.journal.collector.e2e.percentiles(),

@@ -29,6 +29,7 @@ class Steering:
     def __init__(self, engine: Engine, store: Store) -> None:
         self._engine = engine
         self._store = store
+        self._paused_at = 0.0
 
     def set_concurrency(self, cap: int) -> Reply:
         """At least 1. Lowering it ends nothing that is in flight."""
@@ -64,6 +65,8 @@ class Steering:
             if not turned.ok and not said:
                 return turned
             said.append(turned.message)
+        if engine.go_on():
+            said.append("the run goes on")
         engine.check_limits()
         engine.dispatch()
         return Reply(ok=True, message=", ".join(said) or "nothing changes by that")
@@ -78,6 +81,7 @@ class Steering:
         if engine.state != "running" or engine.is_ending:
             return Reply(ok=False, message=f"the run is {engine.state}")
         engine.state = "paused"
+        self._paused_at = engine.now()
         self._store.submit(lambda file: file.intend("pause"))
         engine.note("pause", "paused")
         engine.dispatch()
@@ -87,12 +91,16 @@ class Steering:
         engine = self._engine
         if engine.state == "paused":
             engine.state = "running"
+            engine.admission.breaker.slept(engine.now() - self._paused_at)
             self._store.submit(lambda file: file.intend("run"))
             engine.note("resume", "resumed")
             engine.dispatch()
             return Reply(ok=True, message="resumed")
         if engine.broken_store is not None:
             return Reply(ok=False, message=engine.broken_store)
+        if engine.state == "draining" and engine.go_on():
+            engine.dispatch()
+            return Reply(ok=True, message="going on")
         if engine.is_over and engine.state != "done":
             engine.wanted.set()
             return Reply(ok=True, message="going on")
@@ -139,11 +147,14 @@ class Steering:
         if not total:
             engine.dispatch()
             return Reply(ok=False, message="no failed item can be tried again")
-        engine.note("retry", f"{total} failed items go again", total)
+        said = f"{total} failed items go again"
+        if engine.state == "draining":
+            said += " when the run is resumed"
+        engine.note("retry", said, total)
         if engine.is_ending:
             engine.wanted.set()
         engine.dispatch()
-        return Reply(ok=True, message=f"{total} failed items go again")
+        return Reply(ok=True, message=said)
 
     def live(self, rows: Iterable[int] | None, *, full: bool) -> Live:
         """The rows in flight among ``rows`` with their text; None: all of them, without text."""

@@ -143,7 +143,7 @@ def sentence(held: Reason | None, shares: dict[Reason, float], seconds: float | 
         return f"held by {name}; {_ADVICE[held]}"
     if held == "budget":
         return "what is in flight may use up the rest of the budget; more starts when some of it is back"
-    return "the items that are left wait to be tried again" if held == "backoff" else ""
+    return "items that failed wait to be tried again" if held == "backoff" else ""
 
 
 def _for_now(held: Reason, seconds: float) -> str:
@@ -151,7 +151,7 @@ def _for_now(held: Reason, seconds: float) -> str:
         return f"held by the provider's rate limit for {_long(seconds)} more"
     if held == "daily":
         return f"held by the daily limit for {_long(seconds)} more, as far as is known"
-    return f"what is left is tried again, the first of it in {_long(seconds)}"
+    return f"items that failed wait to be tried again, the first of them in {_long(seconds)}"
 
 
 def _long(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """A token bucket that never lets more through in any minute than its limit.
 
-Over ``t`` seconds a bucket passes at most ``capacity + rate * t``. With ``rate = (limit - capacity) / window`` that is at
-most ``limit`` over any window, however the provider counts: by a bucket, a fixed or a sliding window.
+Over ``t`` seconds a bucket passes at most ``capacity + rate * t``. With ``rate = (limit - capacity) / window`` that is
+at most ``limit`` over any window, however the provider counts: by a bucket, a fixed or a sliding window.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A ramp with jitter, since a run that lets go of all its slots at once meets the limit again at once. Where the server
 says no time, the hold doubles with each 429 in a row ("full jitter" over an exponential ceiling: Brooker, "Exponential
 Backoff And Jitter", AWS Architecture Blog, 2015), but never below half the ceiling: a quota does not heal in zero time.
-It stays at eight seconds for the rest of a minute, the time by which most quotas are there again, then goes on doubling.
+It stays at eight seconds for the rest of a minute, the time by which most quotas are there again, then goes on
+doubling.
 A server that names a tiny time again and again is asked less and less often, up to every two seconds: its quota refills
 meanwhile, and nothing is gained by knocking at each single request's worth of it.
 """

@@ -1,4 +1,4 @@
-"""How many tokens a request will use: its prompt by its bytes, its answer by those that came before. Learned as it goes."""
+"""How many tokens a request will use: its prompt by its bytes, its answer by those before. Learned as it goes."""
 
 from __future__ import annotations
 

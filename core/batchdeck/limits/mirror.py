@@ -2,10 +2,10 @@
 
 An answer tells what remained when its request was decided on; meanwhile more was sent, and something came back. Two
 forecasts run side by side. ``steady``: so much a second comes back, as in a bucket (or nothing, as in a fixed minute
-before it turns). ``sliding``: what was sent comes back when it is a minute old, and a stranger on the account makes some
-difference a second. Each is an observer as control engineering has them (Luenberger, 1964): it runs on by itself, and
-every answer corrects its level at once and its rate by and by. Whichever erred less of late is believed, and how far it
-errs, from a request's sending to its answer, is the margin that is left to it.
+before it turns). ``sliding``: what was sent comes back when it is a minute old, and a stranger on the account makes
+some difference a second. Each is an observer as control engineering has them (Luenberger, 1964): it runs on by itself,
+and every answer corrects its level at once and its rate by and by. Whichever erred less of late is believed, and how
+far it errs, from a request's sending to its answer, is the margin that is left to it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MEMORY = 48
 DEVIATIONS, FEWEST, MOST = 2.0, 0.5, 6.0
 """Root mean square errors that are left as a margin: at first, and at least and at most."""
 MORE, REFUSED = 0.7, 0.006
-"""Deviations that a refusal adds. Each request that was let in at the margin takes some away, so that this share of them
-is refused in the long run (Robbins and Monro, "A Stochastic Approximation Method", 1951)."""
+"""Deviations that a refusal adds. Each request that was let in at the margin takes some away, so that this share of
+them is refused in the long run (Robbins and Monro, "A Stochastic Approximation Method", 1951)."""
 MARGIN_AT_MOST = 0.5
 """Share of what there can be at most."""
 PROBE = 0.05
@@ -107,9 +107,7 @@ class Forecast:
         self.square += weight * (error * error - self.square)
         self.excess += weight * ((2 * error * error if error < 0 else 0.0) - self.excess)
 
-    def correct(
-        self, error: float, corrected: float, sent_at: float, age: float, *, learn: bool, is_out: bool
-    ) -> None:
+    def correct(self, error: float, corrected: float, sent_at: float, age: float, *, learn: bool, is_out: bool) -> None:
         """An answer told how much more there was at ``sent_at`` than was forecast. corrected: all corrections by then.
 
         is_out: it said that nothing remains, which may be more than the truth. learn: whether it tells of the rate.
@@ -167,7 +165,7 @@ class Mirror:
         self._changed_at = -math.inf
         self._age = 0.0
         self._resets: list[tuple[float, float]] = []
-        """Moments at which all is there again, and since when they have been said: from sending on, and from hearing."""
+        """Moments at which all is there again, and since when they were said: from sending on, and from hearing."""
         self._probed: float | None = None
         self._deviations = DEVIATIONS
         self._refused_at = -math.inf
@@ -198,9 +196,7 @@ class Mirror:
             each.take(amount)
         return Note(amount, mark, steady, sliding, (self._steady.corrected, self._sliding.corrected), is_close)
 
-    def told(
-        self, remaining: float, reset: float | None, note: Note, sent_at: float, now: float, mark: float
-    ) -> None:
+    def told(self, remaining: float, reset: float | None, note: Note, sent_at: float, now: float, mark: float) -> None:
         """An answer said what remained. reset: seconds from now until all is there. mark: all that was sent by now."""
         if sent_at <= self._told_at:
             return  # an older request: what it tells is out of date

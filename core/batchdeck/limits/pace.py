@@ -1,10 +1,10 @@
 """A rate learned from 429s alone, for accounts whose limits no header tells.
 
-At a 429 the quota is used up, whatever its kind. So what was let in during the minute before is a minute's worth of it;
-and sooner after the first 429 than that, what was let in since tells how fast a bucket fills. A hold that lasts long
-shows that nothing fills at all: then it is a window, and what it let in before the first 429 is a minute's worth. Until
-that is known the pace climbs. Then it follows the curve of CUBIC (Ha, Rhee, Xu, 2008; RFC 9438): down by a little after
-a 429, soon back to the known rate, slowly past it, then faster. One 429 lowers what is known by a little only, since a
+At a 429 the quota is used up, whatever its kind. So what was let in during the minute before is a minute's worth of
+it; and sooner after the first 429 than that, what was let in since tells how fast a bucket fills. A hold that lasts
+long shows that nothing fills at all: then it is a window, and what it let in before the first 429 is a minute's worth.
+Until that is known the pace climbs. Then it follows the curve of CUBIC (Ha, Rhee, Xu, 2008; RFC 9438): down by a little
+after a 429, soon back to the known rate, slowly past it, then faster. One 429 lowers what is known by a little only, since a
 window that was used unevenly lets in unevenly for a while.
 """
 
@@ -51,7 +51,7 @@ class Pace:
         self._cut_at = now - MINUTE
         self._first: tuple[float, float] | None = None
         """When the quota was used up for the first time, and how many had been let in by then."""
-        self._let_in_at_cut = 0.0
+        self._own_wait = 0.0
         self._again: float | None = None
         """When the first request went that was not refused since the quota was used up."""
 
@@ -74,7 +74,7 @@ class Pace:
 
     def accepted(self, now: float) -> None:
         """The provider let a request in."""
-        if self._again is None or self._again - self._cut_at < WINDOW or self.rate is None:
+        if self._again is None or self.rate is None or self._again - self._cut_at < WINDOW + self._own_wait:
             return
         held, self._again = self._again - self._cut_at, -math.inf
         if self._top is None and self._first is not None:
@@ -84,7 +84,7 @@ class Pace:
             # What a window holds when it lets in again is a minute's worth.
             oldest = self._cut_at + (1.0 - LATE) * held - MINUTE
             measured = self._trail.between(oldest, self._cut_at) / MINUTE
-            self._top = max(LEAST, min(self._top, max(measured, self._top * max(0.5, 1.0 - held / MINUTE))))
+            self._top = max(LEAST, min(self._top, max(measured, self._top * max(0.25, 1.0 - held / MINUTE))))
             self.rate = min(self.rate, LESS * self._top)
         self._from = self.rate
         self._cycle = 0.0
@@ -95,12 +95,13 @@ class Pace:
         self._trail.amend(sent_at, -self.weight)
         if self._again is not None and sent_at <= self._again:
             self._again = None
+        if self.rate is None and self._let_in < self.weight:
+            return False  # nothing was ever let in: that tells no rate
         if sent_at <= self._cut_at:
-            self._let_in_at_cut -= self.weight
             if self._first is not None and sent_at <= self._first[0]:
                 self._first = (self._first[0], self._first[1] - self.weight)
             return False
-        if self.rate is not None and self._trail.between(self._cut_at, sent_at - AT_ONCE) < 2:
+        if self.rate is not None and self._trail.between(self._cut_at, sent_at - AT_ONCE) < 2 * self.weight:
             # Nothing has come back since the last: it tells of the same emptiness.
             self._level = min(self._level, 0.0)
             return False
@@ -121,10 +122,13 @@ class Pace:
         self._cut_at = now
         self._again = None
         self._level = min(self._level, 0.0)
+        # So long nothing would have been sent anyway, which shows nothing.
+        self._own_wait = 2.0 * self.weight / (self.rate or 1.0)
 
     def _learn(self, now: float, less: float) -> None:
         """What has been let in lately is what comes back."""
-        assert self._first is not None and self.rate is not None
+        assert self._first is not None
+        assert self.rate is not None
         began, let_in = self._first
         if now - began >= MINUTE:
             measured = self._trail.between(now - MINUTE, now) / MINUTE

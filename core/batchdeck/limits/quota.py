@@ -124,12 +124,12 @@ class _Limit:
     def wait(self, now: float, amount: float, mark: float) -> float:
         wait = self.day.wait(now, amount) if self.day is not None else 0.0
         if self.mirror is not None:
-            wait = max(wait, self.mirror.wait(now, mark, amount))
+            wait = max(wait, min(KNOCK, self.mirror.wait(now, mark, amount)))
         if self.bucket is not None:
             # What the provider held back may be made up for: by its own count, not by ours.
             self.bucket.blocked = wait > 0 and self.source == "header"
             wait = max(wait, self.bucket.wait(now, amount))
-        return min(wait, KNOCK)
+        return wait
 
 
 class Quota:
@@ -342,9 +342,7 @@ class Quota:
         if self.pace.rate is not None:
             pace = self.pace.rate * MINUTE
             found.append(
-                QuotaState(
-                    meter="requests", limit=pace, source="learned", remaining=None, rate=pace * self._pace_share
-                )
+                QuotaState(meter="requests", limit=pace, source="learned", remaining=None, rate=pace * self._pace_share)
             )
         return tuple(found)
 

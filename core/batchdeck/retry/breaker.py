@@ -181,6 +181,10 @@ class Breaker:
             due = min(due, gives_up)
         return max(0.0, due - now)
 
+    def slept(self, seconds: float) -> None:
+        """So long nothing was to be sent: that was not the provider's fault."""
+        self._since += seconds
+
     def reason(self, now: float) -> str:
         """What is wrong and what happens next, in one sentence; empty while it is closed."""
         if not self.is_open:

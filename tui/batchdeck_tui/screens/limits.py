@@ -85,7 +85,8 @@ class LimitsScreen(ModalScreen[Change | None]):
         apply.refresh(layout=True)  # another label does not make the button wider by itself
         why = self.query_one("#why", Static)
         why.display = not works
-        why.update(Content.assemble((inert(f"{now.message}  ") if now.message else "", "$warning"), (OVER if over else RESTING, MUTED)))
+        told = inert(f"{now.message}  ") if now.message else ""
+        why.update(Content.assemble((told, "$warning"), (OVER if over else RESTING, MUTED)))
 
     @property
     def typed(self) -> tuple[Change, dict[str, str]]:

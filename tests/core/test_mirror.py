@@ -1,0 +1,143 @@
+"""What the provider would still take: as it said, less what was sent, plus what comes back in its way of counting."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchdeck.limits.mirror import Mirror, Note
+from batchdeck.limits.trail import Trail
+
+
+class Account:
+    """A mirror and the requests that it has seen, one unit of amount each unless said."""
+
+    def __init__(self, limit: float = 300.0) -> None:
+        self.trail = Trail()
+        self.mirror = Mirror(limit / 60.0, 0.0, self.trail)
+        self.mark = 0.0
+
+    def send(self, now: float, amount: float = 1.0) -> Note:
+        self.mark += amount
+        self.trail.add(now, amount)
+        return self.mirror.note(now, amount, self.mark)
+
+    def hear(self, note: Note, sent_at: float, now: float, remaining: float, reset: float | None = None) -> None:
+        self.mirror.told(remaining, reset, note, sent_at, now, self.mark)
+
+    def wait(self, now: float, amount: float = 1.0) -> float:
+        return self.mirror.wait(now, self.mark, amount)
+
+
+@given(st.integers(2, 200), st.integers(0, 300))
+def test_it_never_says_go_for_more_than_remains(remaining: int, sends: int) -> None:
+    """Nothing comes back here, and no time passes."""
+    account = Account()
+    account.hear(account.send(0.0), 0.0, 0.0, remaining)
+    gone = 0
+    for _ in range(sends):
+        if account.wait(0.0) > 0:
+            break
+        account.send(0.0)
+        gone += 1
+    assert gone == min(sends, remaining)
+
+
+def test_nothing_is_known_before_an_answer_told() -> None:
+    account = Account()
+    account.send(0.0)
+    assert account.mirror.level(1.0) is None
+    assert account.wait(1.0, 1e9) == 0
+
+
+def test_an_older_answer_that_comes_later_changes_nothing() -> None:
+    account = Account()
+    first, second = account.send(0.0), account.send(0.1)
+    account.hear(second, 0.1, 0.5, 100)
+    before = account.mirror.level(0.6)
+    account.hear(first, 0.0, 0.6, 290)
+    assert account.mirror.level(0.6) == before
+
+
+def test_a_sliding_minute_gives_back_what_was_sent_a_minute_ago() -> None:
+    """60 requests in the first seconds, and none after them: the provider counts each for 60 s."""
+    account, sends = Account(60.0), 0
+    log: list[float] = []
+
+    def remaining(now: float) -> int:
+        return 60 - sum(1 for at in log if at > now - 60.0)
+
+    now = 0.0
+    while now < 58.0:
+        if account.wait(now) == 0 and remaining(now) > 0:
+            note = account.send(now)
+            log.append(now)
+            account.hear(note, now, now, remaining(now))
+            sends += 1
+        now += 0.5 if sends < 50 else 1.0
+    assert remaining(58.0) <= 1
+    wait = account.wait(58.0, 5.0)
+    assert 1.0 < wait < 8.0
+    assert account.wait(58.0 + wait + 0.1, 5.0) == 0
+    assert remaining(58.0 + wait + 0.1) >= 4
+
+
+def test_a_bucket_is_known_to_fill() -> None:
+    account, level, now = Account(60.0), 10.0, 0.0
+    for _ in range(120):
+        level = min(10.0, level + 0.5)
+        now += 0.5
+        if account.wait(now) == 0:
+            level -= 1
+            assert level > -1
+            account.hear(account.send(now), now, now, max(0.0, level))
+    # A request a second is what it gives back, and what it was asked for.
+    assert account.mark >= 60
+
+
+def test_a_refused_request_took_nothing() -> None:
+    account = Account()
+    account.hear(account.send(0.0), 0.0, 0.1, 50)
+    before = account.mirror.level(0.2)
+    note = account.send(0.2)
+    account.mirror.refused(note, 0.2, 0.2)
+    assert account.mirror.level(0.2) == before
+
+
+def test_refusals_widen_the_margin_and_what_goes_well_narrows_it() -> None:
+    account = Account()
+    account.hear(account.send(0.0), 0.0, 0.0, 200)
+    assert account.mirror.margin == 0
+    note = account.send(1.0, 2.0)
+    account.hear(note, 1.0, 1.0, 190)
+    account.mirror.refused(note, 1.0, 1.0)
+    widest = account.mirror.margin
+    assert widest > 2.0
+    for second in range(100, 300):
+        note = account.send(float(second), 0.1)
+        account.hear(note, float(second), float(second), account.mirror.level(float(second)) or 0.0)
+    assert account.mirror.margin < widest
+
+
+def test_where_nothing_comes_back_it_asks_again_when_the_window_turns() -> None:
+    """A fixed minute that is used up, with a reset that says when it turns."""
+    account = Account(60.0)
+    for second in range(12):
+        account.hear(account.send(float(second)), float(second), second + 0.1, 11 - second, reset=40.0 - second)
+    wait = account.wait(12.0, 3.0)
+    assert 0 < wait <= 28.0
+    assert account.wait(39.0, 3.0) > 0
+    assert account.wait(40.2, 3.0) == 0
+    account.send(40.2, 3.0)
+    # One request asks, the others wait for its answer.
+    assert account.wait(40.3, 3.0) > 0
+
+
+@given(st.floats(0.1, 1.0), st.floats(1.0, 200.0))
+def test_a_limit_that_shrinks_leaves_no_more_than_it_holds(factor: float, remaining: float) -> None:
+    account = Account()
+    account.hear(account.send(0.0), 0.0, 0.0, remaining)
+    account.mirror.resize(5.0 * factor, 1.0)
+    level = account.mirror.level(1.0)
+    assert level is not None
+    assert level <= max(1.0, remaining * factor) + 1e-6
