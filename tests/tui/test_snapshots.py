@@ -254,7 +254,7 @@ def test_the_form_of_limits(draw: Draw, runs: Path, size: tuple[int, int]) -> No
         await pilot.press("L")
         await until(pilot, lambda: isinstance(pilot.app.screen, LimitsScreen) and "tokens a minute" in page(pilot.app))
         await pilot.press("tab", *"5oo")
-        await until(pilot, lambda: "--rpm: '5oo' is not" in page(pilot.app))
+        await until(pilot, lambda: "requests a minute: '5oo' is not" in page(pilot.app))
 
     assert draw(size, prepare, runs / "tickets.db")
 
