@@ -51,10 +51,10 @@ Reason = Literal[
 """Why an unfinished item waits.
 
 ``cap``: behind the concurrency. ``rpm``, ``tpm``, ``daily``: for the account's quota. ``cooldown``: a 429 holds the
-account. ``backoff``: this item is tried again later. ``breaker``: the provider is down or out of quota. ``budget``: what
-is in flight may use up the rest. ``store``: for the disk, also answered and not yet committed. ``machine``: this process
-is behind. ``input``: nothing is read in yet. ``paused``, ``stopping``: by a person, or to end the run. The last three
-are in flight."""
+account. ``backoff``: this item is tried again later. ``breaker``: the provider is down or out of quota. ``budget``:
+what is in flight may use up the rest. ``store``: for the disk, also answered and not yet committed. ``machine``: this
+process is behind. ``input``: nothing is read in yet. ``paused``, ``stopping``: by a person, or to end the run. The last
+three are in flight."""
 
 
 class Quotas(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,14 +304,15 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
     """One limit of the account as it is known now.
 
-    ``limit``: a minute or a day, by ``meter``. ``source``: said by a person, by the provider's headers, or learned
-    from its 429s. ``remaining``: what the provider would still take now, as far as that is known. ``rate``: what this
-    run may use of it, a minute or a day: less than ``limit`` where other runs have their share.
+    ``limit``: a minute or a day, by ``meter``. ``source``: said by a person, by the provider's headers, learned from
+    its 429s, or known by another run of the account. ``remaining``: what the provider would still take now, as far as
+    that is known. ``rate``: what this run may use of it, a minute or a day: less than ``limit`` where other runs have
+    their share.
     """
 
     meter: Meter
     limit: float
-    source: Literal["flag", "header", "learned"]
+    source: Literal["flag", "header", "learned", "shared"]
     remaining: float | None
     rate: float
 

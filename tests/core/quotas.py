@@ -29,7 +29,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     meter: str = "requests"
     headers: bool = True
     told: bool = True
-    minutes: float = 5.0
+    minutes: float = 10.0
 
     def __str__(self) -> str:
         words = [self.shape, self.twist, self.meter, "headers" if self.headers else "silent"]

@@ -14,7 +14,6 @@ from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from tests.core.simulated import Reply, Rig, Scripted, ask, good, refusal, until, virtually
 
-
 BREAKERLESS = Budget(max_outage=0)
 """Items fail of a provider that is down, instead of waiting for it."""
 

@@ -289,7 +289,7 @@ def test_behind_the_cap_more_concurrency_may_help(tmp_path: Path) -> None:
     assert waiting.held == "cap"
     assert waiting.counts["cap"] == snapshot.queued
     assert waiting.shares["cap"] > 0.99
-    assert waiting.sentence.startswith("held by the cap of 2: 100 % of the time in the last minute")
+    assert waiting.sentence.startswith("held by the cap of 2: 100 % of the time so far")
     assert waiting.sentence.endswith("more concurrency may help")
     assert snapshot.message == "", "that the cap is reached is how it should be"
     assert snapshot.mode == "open"
@@ -345,7 +345,8 @@ def test_held_by_the_daily_limit(tmp_path: Path, sim: dict[str, Any], given: dic
     assert "daily limit" in snapshot.waiting.sentence
     assert "as far as is known" in snapshot.waiting.sentence
     assert snapshot.waiting.seconds is not None
-    assert 0 < snapshot.waiting.seconds <= 600
+    # A limit that a person said is known to the hour; what a provider says is asked again every ten minutes.
+    assert 0 < snapshot.waiting.seconds <= (600 if sim else 25 * 3600)
 
 
 def test_held_by_a_429_until_it_is_over(tmp_path: Path) -> None:
@@ -369,7 +370,9 @@ def test_what_is_left_waits_to_be_tried_again(tmp_path: Path) -> None:
     assert snapshot.waiting.counts == {"backoff": 3}
     assert snapshot.waiting.seconds is not None
     assert 30 < snapshot.waiting.seconds < 34
-    assert snapshot.message == f"what is left is tried again, the first of it in {snapshot.waiting.seconds:.0f} s"
+    assert snapshot.message == (
+        f"items that failed wait to be tried again, the first of them in {snapshot.waiting.seconds:.0f} s"
+    )
 
 
 def test_while_the_provider_is_down_all_wait_for_it(tmp_path: Path) -> None:
@@ -527,11 +530,9 @@ async def test_a_loop_that_is_really_blocked_is_seen(tmp_path: Path) -> None:
     end = rig.loop.time() + 0.25
     while rig.loop.time() < end:
         sum(range(1_000))
-    while not rig.engine.waits.is_late(rig.loop.time()):
+    while "machine" not in (counts := rig.engine.reasons()):
         assert not run.done()
         await asyncio.sleep(0.005)
-    counts = rig.engine.reasons()
-    assert counts["machine"] > 0
     assert sum(counts.values()) == rig.engine.counts.unfinished
     assert await run == "done"
     with RunReader(rig.path) as reader:

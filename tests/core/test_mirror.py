@@ -59,6 +59,18 @@ def test_an_older_answer_that_comes_later_changes_nothing() -> None:
     assert account.mirror.level(0.6) == before
 
 
+def test_the_first_wave_is_known_by_its_answers_and_not_by_what_was_guessed() -> None:
+    """Sixteen requests go before anything is known, each taken for ten times what it uses."""
+    account = Account(6_000.0)
+    notes = [Note(500.0, 500.0 * number) for number in range(1, 17)]
+    account.mark = 500.0 * 16
+    for number, note in enumerate(notes):
+        account.hear(note, number * 0.01, 1.0 + number * 0.01, 5_950.0 - 50.0 * number)
+    level = account.mirror.level(1.2)
+    assert level is not None
+    assert 5_100.0 < level < 5_400.0
+
+
 def test_a_sliding_minute_gives_back_what_was_sent_a_minute_ago() -> None:
     """60 requests in the first seconds, and none after them: the provider counts each for 60 s."""
     account, sends = Account(60.0), 0

@@ -36,7 +36,12 @@ METERS = {
     "requests_day": "requests a day",
     "tokens_day": "tokens a day",
 }
-SOURCES = {"flag": "as set", "header": "said by the provider", "learned": "learned from 429s"}
+SOURCES = {
+    "flag": "as set",
+    "header": "said by the provider",
+    "learned": "learned from 429s",
+    "shared": "by another run",
+}
 _BUDGETS = ("max_cost", "max_tokens_total", "max_errors", "deadline", "max_outage")
 
 

@@ -73,7 +73,9 @@ class Snapshots:
         shares = waits.shares(now)
         words = ""
         if engine.state == "running" and not engine.is_ending:
-            words = engine.admission.breaker.reason(now) or sentence(waits.held, shares, left, engine.gate.cap)
+            words = engine.admission.breaker.reason(now) or sentence(
+                waits.held, shares, left, engine.gate.cap, waits.span(now)
+            )
         return Waiting(counts=engine.reasons(), held=waits.held, seconds=left, shares=shares, sentence=words)
 
     def _expected(self) -> int | None:

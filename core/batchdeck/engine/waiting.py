@@ -87,6 +87,10 @@ class Waits:
         shares = {reason: min(1.0, window.rate(now)) for reason, window in self._minute.items()}
         return {reason: shares[reason] for reason in REASONS if shares.get(reason, 0.0) >= 0.005}
 
+    def span(self, now: float) -> float:
+        """Seconds that ``shares`` are of."""
+        return min(MINUTE, now - self._began)
+
     def take(self, now: float) -> dict[str, float]:
         """Seconds by reason since the last call: what a sample keeps."""
         self._pass(now)
@@ -130,14 +134,17 @@ def tally(
     return {reason: count for reason, count in counts.items() if count}
 
 
-def sentence(held: Reason | None, shares: dict[Reason, float], seconds: float | None, cap: int) -> str:
-    """What holds the run, in plain words; empty when nothing does."""
+def sentence(
+    held: Reason | None, shares: dict[Reason, float], seconds: float | None, cap: int, span: float = MINUTE
+) -> str:
+    """What holds the run, in plain words; empty when nothing does. span: seconds that the shares are of."""
     main = max(shares, key=lambda reason: shares[reason], default=None)
     if held in ("cooldown", "backoff", "daily") and seconds is not None and seconds >= 1.0:
         return _for_now(held, seconds)
     if main is not None and main in _ADVICE and shares[main] >= STEADY:
         name = f"the cap of {cap}" if main == "cap" else _NAMES[main]
-        return f"held by {name}: {100 * shares[main]:.0f} % of the time in the last minute; {_ADVICE[main]}"
+        time = "in the last minute" if span >= MINUTE else "so far"
+        return f"held by {name}: {100 * shares[main]:.0f} % of the time {time}; {_ADVICE[main]}"
     if held in _ADVICE:
         name = f"the cap of {cap}" if held == "cap" else _NAMES[held]
         return f"held by {name}; {_ADVICE[held]}"

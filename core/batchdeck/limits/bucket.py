@@ -8,6 +8,8 @@ from __future__ import annotations
 
 BURST = 0.01
 """Share of a limit that may go at once: evenly spaced requests are what every way of counting likes best."""
+REFUNDS = 2.0
+"""Capacities of what was reserved and not used that are kept to be made up for."""
 CATCH_UP = 1.25
 """How much faster than evenly what was held back is made up for."""
 
@@ -59,4 +61,5 @@ class Bucket:
         """Take back what was estimated too high (or, negative, too low). What finds no room is made up for later."""
         surplus = max(0.0, self.level + amount - self.capacity)
         self.level += amount - surplus
-        self._owed = min(self._owed + surplus, self.rate * self._window)
+        if self._owed < REFUNDS * self.capacity:
+            self._owed = min(self._owed + surplus, REFUNDS * self.capacity)

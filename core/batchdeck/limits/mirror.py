@@ -221,7 +221,11 @@ class Mirror:
             if each.level is None:
                 each.begin(sent_at, remaining - (mark - note.mark), self._most)
                 each.at(now)
-            elif forecast is not None:
+            elif forecast is None:
+                # Sent before anything was known, its answer tells more than a guess at all that was in flight.
+                each.most = self._most
+                each.give(remaining - (mark - note.mark) - each.at(now))
+            else:
                 each.most = self._most
                 each.at(now)
                 learn = sent_at > self._changed_at

@@ -4,8 +4,8 @@ At a 429 the quota is used up, whatever its kind. So what was let in during the 
 it; and sooner after the first 429 than that, what was let in since tells how fast a bucket fills. A hold that lasts
 long shows that nothing fills at all: then it is a window, and what it let in before the first 429 is a minute's worth.
 Until that is known the pace climbs. Then it follows the curve of CUBIC (Ha, Rhee, Xu, 2008; RFC 9438): down by a little
-after a 429, soon back to the known rate, slowly past it, then faster. One 429 lowers what is known by a little only, since a
-window that was used unevenly lets in unevenly for a while.
+after a 429, soon back to the known rate, slowly past it, then faster. One 429 lowers what is known by a little only,
+since a window that was used unevenly lets in unevenly for a while.
 """
 
 from __future__ import annotations

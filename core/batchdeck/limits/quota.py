@@ -46,7 +46,7 @@ _REASONS: dict[Meter, Reason] = {
     "requests_day": "daily",
     "tokens_day": "daily",
 }
-Source = Literal["flag", "header", "learned"]
+Source = Literal["flag", "header", "learned", "shared"]
 
 
 class TooLarge(msgspec.Struct, frozen=True):
@@ -97,7 +97,9 @@ class _Limit:
 
     @property
     def source(self) -> Source:
-        return "flag" if self.flag is not None and self.flag == self.limit else "header"
+        if self.flag is not None and self.flag == self.limit:
+            return "flag"
+        return "header" if self.said is not None else "shared"
 
     def resize(self, now: float) -> None:
         """The limit or this run's share of it is another now."""
@@ -168,7 +170,8 @@ class Quota:
     ) -> None:  # fmt: skip
         """What other runs of the account leave to this one, and what they know of it.
 
-        pace: requests a second of the whole account, if they are news. left: amounts of the limits a day, to be used from now on.
+        pace: requests a second of the whole account, if they are news. left: amounts of the limits a day, to be used
+        from now on.
         """
         self.holders = holders
         for meter in limits:

@@ -335,9 +335,7 @@ class RunFile:
         settled = settlement.settled
         order, failure, answer, timings = settled.order, settled.failure, settled.answer, settled.timings
         headers = {
-            name: storable(value)
-            for name, value in settled.headers
-            if name in KEPT_HEADERS or "ratelimit" in name
+            name: storable(value) for name, value in settled.headers if name in KEPT_HEADERS or "ratelimit" in name
         }
         return (
             self._attempt, order.idx, order.variant, order.revision, order.number,

@@ -82,7 +82,7 @@ def shortened(sentence: str) -> list[str]:
     """The sentence, and what may stand for it where there is less room: it loses words first, then what stands in
     brackets (a provider's own words, which the errors show too), and then the advice after the first one. What holds
     the run, and what to do about it, stay."""
-    lean = sentence.replace(" of the time in the last minute", " of the last minute")
+    lean = sentence.replace(" of the time in the last minute", " of the last minute").replace(" of the time so far", "")
     bare = _BRACKETS.sub("", lean)
     clauses = bare.split("; ")
     return list(dict.fromkeys([sentence, lean, bare, "; ".join(clauses[:2])]))
