@@ -22,7 +22,7 @@ import msgspec
 
 from batchdeck import config as places
 from batchdeck import settings
-from batchdeck.control.server import ControlServer
+from batchdeck.control.server import ControlServer, metrics_socket
 from batchdeck.engine.engine import Engine
 from batchdeck.engine.ingest import Ingest, unwaited
 from batchdeck.engine.sharing import Sharing
@@ -138,8 +138,11 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
     run = Path(os.path.realpath(launch.path))
     if not run.parent.is_dir():
         raise UsageError(f"{run.parent} is not a folder")
-    lock = RunLock(run)
-    try:
+    with contextlib.ExitStack() as held:
+        # Before there is a lock or a run file: a port that is taken must not leave a run behind.
+        metrics = None if launch.metrics_port is None else held.enter_context(metrics_socket(launch.metrics_port))
+        lock = RunLock(run)
+        held.callback(lock.release)
         async with _opened(launch, run) as (engine, snapshots, store):
             info = LockInfo(
                 host=socket.gethostname(),
@@ -150,8 +153,8 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
             )
             server = ControlServer(engine, snapshots.take, info)
             await server.listen(Path(info.endpoint))
-            if launch.metrics_port is not None:
-                await server.listen_metrics(launch.metrics_port)
+            if metrics is not None:
+                await server.listen_metrics(metrics)
             lock.write(info)
             places.register(run)
             leave = asyncio.Event()
@@ -168,8 +171,6 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
                 finally:
                     await server.close()
             return summarize(snapshots.take(), engine.errors)
-    finally:
-        lock.release()
 
 
 async def _live(engine: Engine, server: ControlServer, leave: asyncio.Event) -> None:

@@ -26,7 +26,8 @@ _NUMBER = re.compile(r"(?:\d{1,15}|\d{1,3}(?:,\d{3})+)(?:\.\d{1,6})?", re.ASCII)
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """One knob. ``field``: where ``RunConfig`` holds it. ``required``: a whole number that cannot be taken off."""
+    """One knob. ``field``: where ``RunConfig`` holds it. ``whole``: no parts of one; ``required``: that, too, and it
+    cannot be taken off."""
 
     name: str
     field: tuple[str, ...]
@@ -35,6 +36,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     does: str
     least: float = 1
     most: float = 1e12
+    whole: bool = False
     required: bool = False
 
 
@@ -52,13 +54,13 @@ SETTINGS: dict[str, Setting] = {
         Setting(name="output_tpm", field=("quotas", "output_tpm"), kind="count", title="output tokens a minute",
                 does="never have more tokens a minute written"),
         Setting(name="rpd", field=("quotas", "rpd"), kind="count", title="requests a day",
-                does="never send more requests in 24 hours"),
+                does="never send more requests in 24 hours", whole=True),
         Setting(name="tpd", field=("quotas", "tpd"), kind="count", title="tokens a day",
-                does="never use more tokens in 24 hours"),
+                does="never use more tokens in 24 hours", whole=True),
         Setting(name="max_cost", field=("budget", "max_cost"), kind="money", title="cost at most",
                 does="stop before the run costs more US dollars", least=0.0, most=1e9),
         Setting(name="max_tokens_total", field=("budget", "max_tokens"), kind="count", title="tokens at most",
-                does="stop before the run uses more tokens in all"),
+                does="stop before the run uses more tokens in all", whole=True),
         Setting(name="max_errors", field=("budget", "max_errors"), kind="errors", title="errors at most",
                 does="stop at so many failed items, or at their share of those settled", least=0.0, most=1e9),
         Setting(name="deadline", field=("budget", "deadline_at"), kind="moment", title="deadline",
@@ -82,11 +84,16 @@ def parse(name: str, text: str, now_at: float) -> float | None:
     if text.lower() in OFF:
         return check(name, None)
     readers = {"count": _number, "money": _money, "errors": _errors, "seconds": _span}
+    if setting.kind == "moment" and re.fullmatch(r"\d{4}|\d{8}", text, re.ASCII):
+        # 1730 seconds, or half past five? 20260131 seconds, or a day?
+        raise UsageError(f"{_option(name)}: '{text}' can be read in two ways; write 17:30 or 2h30m, or 2026-01-31")
     value = _moment(text, now_at) if setting.kind == "moment" else readers[setting.kind](text)
     if value is None:
         raise UsageError(f"{_option(name)}: '{text[:40]}' is not {_EXAMPLES[setting.kind]}")
     if setting.kind == "moment" and value <= now_at:
         raise UsageError(f"{_option(name)}: {text[:40]} is over already")
+    if setting.kind == "errors" and 0 < value < 1 and not text.endswith("%"):
+        raise UsageError(f"{_option(name)}: '{text[:40]}' is no number of items; for a share write {show(name, value)}")
     return check(name, value)
 
 
@@ -99,12 +106,16 @@ def check(name: str, value: float | None) -> float | None:
             raise UsageError(f"{_option(name)} cannot be taken off")
         return None
     if not setting.least <= value <= setting.most:  # neither is true of NaN
+        if setting.kind == "moment":
+            last = datetime.fromtimestamp(setting.most).astimezone()
+            raise UsageError(f"{_option(name)}: it must be a time up to {last:%Y-%m-%d}")
         raise UsageError(f"{_option(name)} is {value:g}; it must be {_plain(setting.least)} to {_plain(setting.most)}")
-    if setting.required and value != int(value):
+    value = round(float(value), 8 if setting.kind == "errors" else 6)
+    if (setting.whole or setting.required) and value != int(value):
         raise UsageError(f"{_option(name)} is {value:g}; it is a whole number")
     if setting.kind == "errors" and value >= 1 and value != int(value):
         raise UsageError(f"{_option(name)} is {value:g}; it is a whole number, or a share such as 5%")
-    return round(float(value), 8 if setting.kind == "errors" else 6)
+    return value
 
 
 def apply(config: RunConfig, changes: Mapping[str, float | None]) -> RunConfig:

@@ -56,6 +56,9 @@ def spawn(launch: Launch, *, stdin: bool = False) -> Ready:
         raise BatchdeckError(f"the engine did not start: {' / '.join(log_tail(run)) or 'it said nothing'}")
     if not ready.ok:
         process.wait()
+        if launch.config is not None and ready.exit_code == UsageError.exit_code and not run.exists():
+            # A launch that was refused is no run: what is wrong is told here, and nothing of it stays.
+            places.log_path(run).unlink(missing_ok=True)
         error = UsageError(ready.error) if ready.exit_code == UsageError.exit_code else BatchdeckError(ready.error)
         error.exit_code = ready.exit_code
         raise error

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchdeck.limits.budget import FIRST, SAFETY, Spending
+from batchdeck.limits.budget import BLIND, FIRST, SAFETY, WINDOW, Spending
 from batchdeck.model import Budget, Counts
 
 NOW = 1_800_000_000.0
@@ -242,7 +242,85 @@ def test_a_few_answers_of_unknown_cost_among_many_are_taken_for_average_ones() -
         spending.landed(10, None if number % 10 == 0 else 0.01, True)
     said = spending.over(Counts(), NOW)
     assert said is not None
-    assert "$1.00 spent, with 10 of unknown cost taken for $0.01 each" in said
+    assert "$1.00 spent, with 10 answers of unknown cost taken for $0.01 each" in said
+
+
+def test_answers_that_do_not_tell_their_tokens_are_taken_for_average_ones() -> None:
+    """A server that leaves the usage out now and then: 120 tokens were used, not 100."""
+    spending, counts = Spending(Budget(max_tokens=120)), Counts()
+    for number in range(6):
+        assert spending.over(counts, NOW) is None
+        spending.sent()
+        tokens = 0 if number == 2 else 20
+        spending.landed(tokens, None, True)
+        counts = msgspec.structs.replace(counts, tokens_in=counts.tokens_in + tokens)
+        spending.committed(tokens, None, True)
+    assert counts.tokens_in == 100
+    assert spending.over(counts, NOW) == (
+        "the budget of 120 tokens is used up (120 used, with 1 answer of unknown size taken for 20 each);"
+        " raise it with --max-tokens-total and resume"
+    )
+
+
+@pytest.mark.parametrize("budget", [Budget(max_cost=1e6), Budget(max_tokens=1e9)])
+def test_a_server_that_ceases_to_tell_is_noticed_however_long_it_did(budget: Budget) -> None:
+    spending = Spending(budget)
+    for _ in range(1_000):
+        spending.sent()
+        spending.landed(10, 0.01, True)
+    after = 0
+    while (said := spending.over(Counts(), NOW)) is None:
+        spending.sent()
+        spending.landed(0, None, True)
+        after += 1
+    assert BLIND < after <= WINDOW
+    assert "do not tell how many tokens they used" in said
+
+
+def test_an_answer_that_broke_off_is_taken_for_an_average_one() -> None:
+    """It may be billed, and nobody will ever say how much: committed or not, it stays spent."""
+    spending = Spending(Budget(max_cost=1.0, max_tokens=1_000))
+    spending.sent()
+    spending.landed(100, 0.1, True)
+    spending.committed(100, 0.1, True)
+    counts = Counts(tokens_in=100, cost=0.1, done=1)
+    for _ in range(9):
+        assert spending.over(counts, NOW) is None
+        spending.sent()
+        spending.landed(0, None, cut=True)
+        spending.committed(0, None, cut=True)
+    assert spending.over(counts, NOW) == (
+        "the budget of $1.00 is used up ($1.00 spent, with 9 that broke off taken for $0.1 each);"
+        " raise it with --max-cost and resume"
+    )
+    spending.change(Budget(max_tokens=1_000))
+    assert spending.over(counts, NOW) == (
+        "the budget of 1,000 tokens is used up (1,000 used, with 9 that broke off taken for 100 each);"
+        " raise it with --max-tokens-total and resume"
+    )
+
+
+@pytest.mark.parametrize("budget", [Budget(max_cost=5.0), Budget(max_tokens=500)])
+def test_where_every_answer_breaks_off_nothing_is_known_and_it_stops(budget: Budget) -> None:
+    spending = Spending(budget)
+    for _ in range(WINDOW):
+        assert spending.over(Counts(), NOW) is None
+        spending.sent()
+        spending.landed(0, None, cut=True)
+    said = spending.over(Counts(), NOW)
+    assert said is not None
+    assert said.startswith("cannot keep --max-")
+    assert "20 answers" in said
+    assert "broke off before they told" in said
+
+
+@pytest.mark.parametrize(("limit", "more"), [(110, ""), (140, " and may take more")])
+def test_a_resume_tells_what_an_answer_takes_and_not_what_it_leaves_room_for(limit: float, more: str) -> None:
+    said = Spending(Budget(max_tokens=limit)).over(Counts(tokens_in=100, done=4, items=9), NOW)
+    assert said == (
+        f"the budget of {limit} tokens is used up (100 used, the next answer takes about 25{more});"
+        " raise it with --max-tokens-total and resume"
+    )
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,52 @@ def test_answers_of_unknown_price_stop_a_run_that_must_not_cost_too_much(tmp_pat
     assert (code(last), last.engine.counts.done) == (EXIT_OK, 200)
 
 
+def silent_now_and_then(number: int, body: bytes) -> Reply:
+    """100 tokens an answer, and every fourth does not say so."""
+    usage = {"prompt_tokens": 40, "completion_tokens": 60} if number % 4 else None
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Good."}, "finish_reason": "stop"}
+    return 200, {"content-type": "application/json"}, msgspec.json.encode({"choices": [choice], "usage": usage})
+
+
+def cut_now_and_then(number: int, body: bytes) -> Reply:
+    """100 tokens an answer; every fourth is a stream that ends in the middle, without its usage."""
+    if number % 4:
+        return silent_now_and_then(1, body)
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Goo"}, "finish_reason": None}]}
+    return 200, {"content-type": "text/event-stream"}, b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [(silent_now_and_then, "answers of unknown size taken for 100 each"), (cut_now_and_then, "that broke off taken")],
+)
+@pytest.mark.parametrize("budget", [Budget(max_tokens=10_000), Budget(max_cost=10.0)])
+def test_what_is_billed_unseen_is_counted_as_an_average_answer(
+    tmp_path: Path, reply: Any, words: str, budget: Budget
+) -> None:
+    rig, provider = worked(tmp_path / "run.db", 400, reply=reply, budget=budget, concurrency=8)
+    said = stopped_of(rig)
+    assert words.replace("size", "cost" if budget.max_cost else "size").split(" taken")[0] in said
+    # 100 answers of 100 tokens (10 cents) are all that may be paid for, told or not
+    assert 95 <= len(provider.sent_at) <= 100 + FIRST
+    counts = rig.engine.counts
+    assert counts.tokens_in + counts.tokens_out < 8_000, "unknown stays unknown in what is kept"
+
+
+def stopped_of(rig: Rig) -> str:
+    assert (rig.engine.state, code(rig)) == ("stopped", EXIT_STOPPED)
+    return rig.snapshot().message
+
+
+def test_a_page_in_the_place_of_an_answer_is_not_billed(tmp_path: Path) -> None:
+    def reply(number: int, body: bytes) -> Reply:
+        return (200, {"content-type": "text/html"}, b"<html>Log in</html>") if number % 2 else uneven(number, body)
+
+    rig, _ = worked(tmp_path / "run.db", 40, reply=reply, budget=Budget(max_tokens=6_000), max_retries=30)
+    assert (rig.engine.state, rig.engine.counts.done) == ("done", 40)
+    assert len(rig.happened("transient")) >= 20
+
+
 def test_what_a_crash_took_is_not_forgotten(tmp_path: Path) -> None:
     """Killed with money spent: the next process counts what the first one paid for."""
     path = tmp_path / "run.db"

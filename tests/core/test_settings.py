@@ -42,12 +42,16 @@ def at(*moment: int) -> float:
         ("max_errors", "5%", 0.05),
         ("max_errors", "12.5 %", 0.125),
         ("max_errors", "0", 0),
+        ("max_errors", "0%", 0),
+        ("max_errors", "0.5%", 0.005),
         ("max_outage", "15m", 900),
         ("max_outage", "90", 90),
         ("max_outage", "0", 0),
         ("max_outage", "1h 30m 15s", 5_415),
         ("deadline", "2h30m", NOW + 9_000),
         ("deadline", "1d", NOW + 86_400),
+        ("deadline", "900", NOW + 900),
+        ("deadline", "1730s", NOW + 1_730),
         ("deadline", "17:30", at(2026, 3, 4, 17, 30)),
         ("deadline", "9:05", at(2026, 3, 5, 9, 5)),
         ("deadline", "2026-03-09T06:00", at(2026, 3, 9, 6)),
@@ -79,13 +83,22 @@ def test_what_a_person_writes_is_understood(name: str, text: str, value: float |
         ("max_cost", "€3", "is not an amount"),
         ("max_errors", "100%", "is not a number such as 50, or a share"),
         ("max_errors", "2.5", "--max-errors is 2.5; it is a whole number, or a share such as 5%"),
+        ("max_errors", "0.5", "--max-errors: '0.5' is no number of items; for a share write 50%$"),
+        ("max_errors", "0.015", "for a share write 1.5%$"),
+        ("max_tokens_total", "1.5", "--max-tokens-total is 1.5; it is a whole number"),
+        ("rpd", "99.5", "--rpd is 99.5; it is a whole number"),
+        ("tpd", "1.0005k", "--tpd is 1000.5; it is a whole number"),
         ("max_outage", "soon", "is not a time such as 90s"),
         ("max_outage", "1h30", "is not a time such as 90s"),
         ("deadline", "0", "--deadline: 0 is over already"),
         ("deadline", "2026-03-04T15:59", "is over already"),
         ("deadline", "25:00", "--deadline: '25:00' is not a time such as 2h30m"),
         ("deadline", "0001-01-01", "is not a time|is over already"),
-        ("deadline", "9" * 400, "it must be 0 to"),
+        # half past five or half an hour? a day or 234 days?
+        ("deadline", "1730", "--deadline: '1730' can be read in two ways; write 17:30 or 2h30m"),
+        ("deadline", "20260309", "--deadline: '20260309' can be read in two ways"),
+        ("deadline", "9" * 400, r"--deadline: it must be a time up to 8307-\d\d-\d\d$"),
+        ("deadline", "9998-01-01", r"--deadline: it must be a time up to 8307-\d\d-\d\d$"),
         ("burst", "5", "there is no setting 'burst'; there are concurrency, rpm"),
     ],
 )
@@ -106,7 +119,7 @@ def test_any_text_is_a_value_or_a_usage_error(name: str, text: str) -> None:
 
 def values(name: str) -> st.SearchStrategy[float]:
     setting = SETTINGS[name]
-    if setting.required or setting.kind == "moment":
+    if setting.required or setting.whole or setting.kind == "moment":
         # a moment is shown to the second
         least = int(NOW) + 1 if setting.kind == "moment" else int(setting.least)
         return st.integers(least, int(min(setting.most, NOW + 1e8))).map(float)

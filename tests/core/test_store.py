@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from batchdeck.config import SCHEMA
 from batchdeck.errors import StoreError, UsageError
 from batchdeck.inputs.base import SourceState
 from batchdeck.model import Counts, Event, IngestRow
@@ -28,7 +29,7 @@ def test_a_new_run_file_is_private_durable_and_marked(tmp_path: Path) -> None:
     assert file.conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert file.conn.execute("PRAGMA synchronous").fetchone() == (2,)
     assert file.conn.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-    assert file.conn.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert file.conn.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),) == (SCHEMA,)
     for name in ("run.db", "run.db-wal", "run.db-shm"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     assert file.run() == ("run", CONFIG)

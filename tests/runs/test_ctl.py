@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
+import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pytest
 
 from batchdeck import lock
 from batchdeck.cli.ctl import command
-from batchdeck.config import log_path
+from batchdeck.config import log_path, socket_path
 from batchdeck.control.client import ControlClient
 from batchdeck.model import Reason, Snapshot
 from batchdeck.store.reader import RunReader
@@ -168,6 +170,7 @@ async def test_metrics_are_scraped_on_the_socket_and_on_loopback(tmp_path: Path,
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         scraped = answer.read().decode()
     printed = ctl("metrics", run)
+    assert json.loads(ctl("metrics", run, "--json"))["run"] == "translate"
     families = re.compile(r"^# TYPE (\S+) (\w+)$", re.M)
     assert families.findall(scraped) == families.findall(printed) != []
     for text in (scraped, printed):
@@ -186,14 +189,40 @@ async def test_metrics_are_scraped_on_the_socket_and_on_loopback(tmp_path: Path,
     kill(run)
 
 
-def test_a_port_that_is_taken_is_told_before_anything_is_sent(tmp_path: Path, sim: Sim) -> None:
+@pytest.mark.parametrize("how", ["--json", "--detach"])
+def test_a_port_that_is_taken_is_told_before_anything_is_made(tmp_path: Path, sim: Sim, how: str) -> None:
+    """And the same command with another port simply works."""
     db = tmp_path / "run.db"
+    command = ["run", str(prompts(tmp_path, 3)), "--base-url", sim.base_url, "-m", "sim", "--db", str(db), how]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = refused("run", prompts(tmp_path, 3), "--base-url", sim.base_url, "-m", "sim", "--db", db, "--json",
-                       "--metrics-port", port, code=2)  # fmt: skip
-    assert f"--metrics-port {port} cannot be had" in said
-    assert "0 takes any that is free" in said
+        said = refused(*command, "--metrics-port", port, code=2)
+    assert (
+        said == f"batchdeck: --metrics-port {port} cannot be had (Address already in use); 0 takes any that is free\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["prompts.txt"]
+    assert not socket_path(db).exists()
+    again = batchdeck(*command, "--metrics-port", "0")
+    assert again.returncode == 0, again.stderr
+    wait_until_free(db)
+    with RunReader(db) as reader:
+        assert (reader.meta().state, reader.counts().done) == ("done", 3)
+
+
+def test_a_run_of_a_newer_batchdeck_is_refused_in_one_line(tmp_path: Path, sim: Sim) -> None:
+    db = tmp_path / "run.db"
+    done = batchdeck(
+        "run", str(prompts(tmp_path, 3)), "--base-url", sim.base_url, "-m", "sim", "--db", str(db), "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    with contextlib.closing(sqlite3.connect(db)) as file:
+        file.execute("PRAGMA user_version = 99")
+    for arguments in (["status"], ["status", "--json"], ["config"], ["pause"], ["config", "--rpm", "5"]):
+        said = refused("ctl", arguments[0], db, *arguments[1:])
+        assert "written by a newer batchdeck (schema 99" in said
+        assert said.count("\n") == 1
+    resumed = refused("resume", db, "--json")
+    assert resumed.splitlines()[-1] == refused("ctl", "status", db).rstrip()
 
 
 def test_a_run_that_met_the_limit_says_so_at_its_end(tmp_path: Path) -> None:

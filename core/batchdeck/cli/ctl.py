@@ -56,6 +56,7 @@ def _meta(path: Path) -> RunMeta:
     from batchdeck.store.reader import RunReader
 
     with RunReader(path, still=True) as reader:
+        reader.refuse_newer()
         return reader.meta()
 
 
@@ -253,16 +254,17 @@ def status(run: str | None, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("run", required=False)
-def metrics(run: str | None) -> None:
+@common
+def metrics(run: str | None, as_json: bool) -> None:
     """Print what Prometheus would scrape from RUN: items, reasons, quotas, tokens, cost, latencies.
 
-    'batchdeck run --metrics-port' serves the same on loopback.
+    'batchdeck run --metrics-port' serves the same on loopback. With --json: the engine's whole snapshot instead.
 
     \b
     Examples:
       batchdeck ctl metrics
       batchdeck ctl metrics translate > /var/lib/node_exporter/translate.prom
+      batchdeck ctl metrics translate --json | jq .rate
     """
     from batchdeck.inert import inert_lines
 
@@ -270,6 +272,9 @@ def metrics(run: str | None) -> None:
     info = _engine(path)
     if info is None:
         raise EngineGone(_nobody(path))
+    if as_json:
+        _print_json(_ask(info, ControlClient.snapshot))
+        return
     text = _ask(info, ControlClient.metrics)
     # For a file it stays as it is; a terminal gets nothing that could steer it.
     sys.stdout.write(inert_lines(text) if sys.stdout.isatty() else text)

@@ -104,7 +104,7 @@ def budgets(given: Mapping[str, float | None], counts: Counts) -> Iterator[str]:
             case "max_tokens_total":
                 yield f"{count(counts.tokens_in + counts.tokens_out)} of {shown} tokens"
             case "max_errors" if 0 < value < 1:
-                yield f"{percent(errors, counts.done + counts.skipped + errors)} of items failed, {shown} at most"
+                yield f"{percent(errors, counts.done + errors)} of items failed, {shown} at most"
             case "max_errors":
                 yield f"{count(errors)} of {shown} failed items"
             case "max_outage":

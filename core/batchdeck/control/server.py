@@ -70,17 +70,8 @@ class ControlServer:
         await web.SockSite(runner, sock).start()
         self._ticker = asyncio.create_task(self._ticks())
 
-    async def listen_metrics(self, port: int) -> int:
-        """Serve ``/metrics``, and nothing that steers, on this port of loopback; 0: any free one. Returns the port.
-
-        Raises ``UsageError`` when it cannot be had.
-        """
-        try:
-            sock = socket.create_server(("127.0.0.1", port))
-        except OSError as error:
-            raise UsageError(
-                f"--metrics-port {port} cannot be had ({error.strerror}); 0 takes any that is free"
-            ) from error
+    async def listen_metrics(self, sock: socket.socket) -> int:
+        """Serve ``/metrics``, and nothing that steers, on this socket of ``metrics_socket``. Returns its port."""
         app = web.Application()
         app.router.add_get("/metrics", self._get_metrics)
         await web.SockSite(await self._serve(app), sock).start()
@@ -187,6 +178,15 @@ class ControlServer:
                 return engine.steer.cancel()
             case "retry":
                 return await engine.steer.retry(command.idx)
+
+
+def metrics_socket(port: int) -> socket.socket:
+    """This port of loopback, listened on from now on; 0: any free one. Raises ``UsageError`` when it cannot be had."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise UsageError(f"--metrics-port {port} cannot be had ({why}); 0 takes any that is free") from error
 
 
 def _json(value: msgspec.Struct, status: int = 200) -> web.Response:

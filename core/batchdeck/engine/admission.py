@@ -15,6 +15,11 @@ from batchdeck.limits.quota import Quota
 from batchdeck.model import Counts, Failure, Reason, RunConfig, Settled, Wall
 from batchdeck.retry.breaker import Breaker
 
+BROKEN_OFF = (
+    "truncated", "reset", "protocol", "too_large", "timeout_first_token", "timeout_idle", "timeout_total", "cancelled",
+)  # fmt: skip
+"""What ends an answer whose head was good, though nothing of its text may have come: models think unseen."""
+
 
 class Held(NamedTuple):
     """Why nothing starts, and the loop's time at which that may be over, where it is known."""
@@ -125,8 +130,16 @@ class Admission:
         return self.cooldown.hit(now, failure.retry_after)
 
 
-def _used(settled: Settled) -> tuple[int, float | None, bool]:
-    """Tokens, dollars, and whether it is a whole answer, as ``Spending`` takes them."""
-    answer = settled.answer
+def _used(settled: Settled) -> tuple[int, float | None, bool, bool]:
+    """Tokens, dollars, whether it is a whole answer, and whether one that broke off, as ``Spending`` takes them."""
+    answer, failure = settled.answer, settled.failure
     tokens = (answer.tokens_in or 0) + (answer.tokens_out or 0) if answer is not None else 0
-    return tokens, settled.cost, settled.failure is None
+    return tokens, settled.cost, failure is None, failure is not None and _broke_off(settled, failure)
+
+
+def _broke_off(settled: Settled, failure: Failure) -> bool:
+    """Whether an answer began that was not whole: the provider may bill it. An error instead of an answer is not one,
+    nor is a page of somebody else's."""
+    if settled.status is None or not 200 <= settled.status < 300:
+        return False
+    return settled.timings.ttft is not None or failure.error_type in BROKEN_OFF

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 BURST = 0.01
 """Share of a limit that may go at once: evenly spaced requests are what every way of counting likes best."""
+LOOSE = 0.04
+"""The same where something else keeps the limit. Of two limits the one that does not hold saves up as much."""
 REFUNDS = 2.0
 """Capacities of what was reserved and not used that are kept to be made up for."""
 CATCH_UP = 1.25
@@ -17,24 +19,27 @@ CATCH_UP = 1.25
 class Bucket:
     """Times are seconds of any clock that does not go back; amounts are requests or tokens."""
 
-    def __init__(self, limit: float, window: float, now: float, share: float = 1.0) -> None:
+    def __init__(self, limit: float, window: float, now: float, share: float = 1.0, *, strict: bool = True) -> None:
         self._at = now
         self._window = window
         self.blocked = False
         """Whether the provider itself keeps it from being used: that time is owed, and made up for later."""
         self._owed = 0.0
-        self.resize(limit, share)
+        self.resize(limit, share, strict=strict)
         self.level = self.capacity
 
     def __repr__(self) -> str:
         return f"<Bucket {self.level:.1f} of {self.capacity:.1f}, +{self.rate:.2f}/s>"
 
-    def resize(self, limit: float, share: float = 1.0) -> None:
-        """Another limit, or another share of it, from now on."""
+    def resize(self, limit: float, share: float = 1.0, *, strict: bool = True) -> None:
+        """Another limit, or another share of it, from now on. strict: no minute may hold more, whatever comes.
+
+        Where the provider's own count is mirrored it only spaces requests, and the whole limit can be used.
+        """
         allowed = limit * share
         # One request must fit, even where less than one belongs to a minute.
-        self.capacity = max(min(1.0, allowed), BURST * allowed)
-        self.rate = max(allowed - self.capacity, 0.5 * allowed) / self._window
+        self.capacity = max(min(1.0, allowed), (BURST if strict else LOOSE) * allowed)
+        self.rate = (max(allowed - self.capacity, 0.5 * allowed) if strict else allowed) / self._window
         self.level = min(getattr(self, "level", self.capacity), self.capacity)
 
     def refill(self, now: float) -> None:

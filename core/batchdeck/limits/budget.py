@@ -9,6 +9,7 @@ narrower and narrower, and the last requests go one by one.
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime
 
 from batchdeck.model import Budget, Counts
@@ -21,6 +22,9 @@ RECENT = 1 / 8
 """Weight of the newest answer in the moving average."""
 BLIND = 3
 """Answers that do not tell what they used, from which a limit cannot be kept."""
+WINDOW = 20
+"""The newest answers, of which it is asked whether they tell what they used; so many that broke off while nothing is
+known of any other are too many as well."""
 SHARE_FROM = 20
 """Items settled, from which on a share of failed ones means something."""
 _ROUNDING = 1e-9
@@ -29,35 +33,60 @@ _ROUNDING = 1e-9
 class _Use:
     """What answers use of one budget, in dollars or in tokens.
 
-    ``pending``: of answers that are not in ``Counts`` yet. ``known`` and ``blind``: answers of this session that told
-    what they used, and that did not. ``before``: what one used on average in earlier sessions, 0 where there were none.
+    ``pending``: of answers that are not in ``Counts`` yet. ``unknown``: whole answers that did not tell what they used
+    and that ``Counts`` does not hold; ``cut``: those that broke off before they could, which it never holds.
+    ``before``: what one used on average in earlier sessions, 0 where there were none.
     """
 
-    __slots__ = ("_before", "_mean", "_recent", "blind", "known", "pending")
+    __slots__ = ("_before", "_mean", "_newest", "_recent", "blind", "cut", "known", "pending", "unknown")
 
     def __init__(self, before: float) -> None:
         self._before = before
         self.known = 0
         self.blind = 0
+        self.cut = 0
+        self.unknown = 0
         self.pending = 0.0
         self._mean = 0.0
         self._recent = 0.0
+        self._newest: deque[bool] = deque(maxlen=WINDOW)
+
+    @property
+    def average(self) -> float:
+        """What an answer uses, as far as is known; 0 while nothing is."""
+        return max(self._mean, self._recent) if self.known else self._before
 
     @property
     def expected(self) -> float:
-        """What one more answer is likely to use; 0 while nothing is known."""
+        """What one more answer must have room for; 0 while nothing is known."""
         # Of earlier sessions the newest answers are not known, which may have been the larger ones.
-        return max(self._mean, self._recent) if self.known else SAFETY * self._before
+        return self.average if self.known else SAFETY * self._before
 
     @property
     def is_blind(self) -> bool:
-        """Most answers do not tell what they used, so that it cannot be guessed from the others."""
-        return self.blind >= BLIND and self.blind > self.known
+        """Most of the newest answers do not tell what they used, so that it cannot be guessed from the others."""
+        blind = self._newest.count(False)
+        return (blind >= BLIND and 2 * blind > len(self._newest)) or self.is_cut
+
+    @property
+    def is_cut(self) -> bool:
+        """Answers break off one after another, and none was ever whole: they may cost anything."""
+        return not self.known and not self._before and self.cut >= WINDOW
 
     def learn(self, amount: float) -> None:
         self.known += 1
+        self._newest.append(True)
         self._mean += (amount - self._mean) / self.known
         self._recent += max(RECENT, 1 / self.known) * (amount - self._recent)
+
+    def miss(self, whole: bool) -> None:
+        """An answer of unknown size: a whole one, or one that broke off."""
+        if whole:
+            self.blind += 1
+            self.unknown += 1
+            self._newest.append(False)
+        else:
+            self.cut += 1
 
     def needs(self, in_flight: int) -> float:
         """What those in flight and one more may use."""
@@ -77,12 +106,11 @@ class Spending:
         self.in_flight = 0
         self._cost = _Use(before.cost / max(1, before.done - before.unpriced))
         self._tokens = _Use((before.tokens_in + before.tokens_out) / max(1, before.done))
-        self._unpriced = 0
 
     def __repr__(self) -> str:
         return (
-            f"<Spending {self.in_flight} in flight, about {_dollars(self._cost.expected)} and"
-            f" {self._tokens.expected:.0f} tokens each>"
+            f"<Spending {self.in_flight} in flight, about {_dollars(self._cost.average)} and"
+            f" {self._tokens.average:.0f} tokens each>"
         )
 
     def change(self, budget: Budget) -> None:
@@ -93,32 +121,32 @@ class Spending:
         """One more request is in flight."""
         self.in_flight += 1
 
-    def landed(self, tokens: int, cost: float | None, whole: bool = False) -> None:
+    def landed(self, tokens: int, cost: float | None, whole: bool = False, cut: bool = False) -> None:
         """One came back, however it went.
 
         cost: US dollars, None where it is not known or where there is nothing to pay. whole: it is a good answer, so
-        that no cost and no tokens mean unknown ones.
+        that no cost and no tokens mean unknown ones. cut: an answer that began and broke off; it may be billed, too.
         """
         self.in_flight = max(0, self.in_flight - 1)
         self._tokens.pending += tokens
         if tokens:
             self._tokens.learn(tokens)
-        elif whole:
-            self._tokens.blind += 1
+        elif whole or cut:
+            self._tokens.miss(whole)
         if cost is not None:
             self._cost.pending += cost
             self._cost.learn(cost)
-        elif _is_unpriced(tokens, whole):
-            self._cost.blind += 1
-            self._unpriced += 1
+        elif whole or cut or tokens:
+            self._cost.miss(whole)
 
-    def committed(self, tokens: int, cost: float | None, whole: bool = False) -> None:
+    def committed(self, tokens: int, cost: float | None, whole: bool = False, cut: bool = False) -> None:
         """What ``landed`` told is in ``Counts`` from now on: the same values."""
         self._tokens.pending = max(0.0, self._tokens.pending - tokens)
         if cost is not None:
             self._cost.pending = max(0.0, self._cost.pending - cost)
-        elif _is_unpriced(tokens, whole):
-            self._unpriced = max(0, self._unpriced - 1)
+        elif whole:
+            # ``Counts.unpriced`` holds it; how many did not tell their tokens it does not say.
+            self._cost.unknown = max(0, self._cost.unknown - 1)
 
     def holds(self, counts: Counts) -> bool:
         """What is in flight may use up the rest: start nothing more before some of it is back.
@@ -142,11 +170,13 @@ class Spending:
 
     def _spent(self, counts: Counts) -> float:
         """Dollars. Answers of unknown cost are taken for average ones."""
-        unpriced = (counts.unpriced + self._unpriced) * self._cost.expected
-        return counts.cost + self._cost.pending + unpriced
+        use = self._cost
+        return counts.cost + use.pending + (counts.unpriced + use.unknown + use.cut) * use.average
 
     def _used(self, counts: Counts) -> float:
-        return counts.tokens_in + counts.tokens_out + self._tokens.pending
+        """Tokens. Answers that do not tell them are taken for average ones."""
+        use = self._tokens
+        return counts.tokens_in + counts.tokens_out + use.pending + (use.unknown + use.cut) * use.average
 
     def _is_tight(self, use: _Use, spent: float, limit: float | None) -> bool:
         if limit is None:
@@ -163,19 +193,19 @@ class Spending:
         if limit is None:
             return None
         if use.is_blind:
-            why = f"cannot keep --max-cost: what {use.blind} answers cost is not known, since "
+            how_many = use.cut if use.is_cut else use.blind
+            why = f"cannot keep --max-cost: what {how_many:,} answers cost is not known, since "
+            if use.is_cut:
+                return why + "they broke off before they told; see why, or go on without it, with '--max-cost off'"
             if self._tokens.is_blind:
                 return why + "they do not tell how many tokens they used; go on without it, with '--max-cost off'"
             return why + "the price of this model is not; launch with --price IN/OUT, or use --max-tokens-total"
         spent = self._spent(counts)
         if not self._is_used_up(use, spent, limit):
             return None
-        said = f"{_dollars(spent)} spent"
-        unpriced = counts.unpriced + self._unpriced
-        if unpriced:
-            said += f", with {unpriced:,} of unknown cost taken for {_dollars(use.expected)} each"
-        if spent < limit:
-            said += f", the next answer costs about {_dollars(use.expected)}"
+        each = _dollars(use.average)
+        said = f"{_dollars(spent)} spent{_taken(use, counts.unpriced + use.unknown, 'cost', each)}"
+        said += _next(use, spent, limit, f"costs about {each}")
         return f"the budget of {_dollars(limit)} is used up ({said}); raise it with --max-cost and resume"
 
     def _over_tokens(self, counts: Counts) -> str | None:
@@ -183,14 +213,17 @@ class Spending:
         if limit is None:
             return None
         if use.is_blind:
+            how = f"{use.cut:,} answers broke off before they told" if use.is_cut else "the answers do not tell"
             return (
-                "cannot keep --max-tokens-total: the answers do not tell how many tokens they used;"
+                f"cannot keep --max-tokens-total: {how} how many tokens they used;"
                 " go on without it, with '--max-tokens-total off'"
             )
         used = self._used(counts)
         if not self._is_used_up(use, used, limit):
             return None
-        said = f"{used:,.0f} used" + (f", the next answer takes about {use.expected:,.0f}" if used < limit else "")
+        each = f"{use.average:,.0f}"
+        said = f"{used:,.0f} used{_taken(use, use.unknown, 'size', each)}"
+        said += _next(use, used, limit, f"takes about {each}")
         return f"the budget of {limit:,.0f} tokens is used up ({said}); raise it with --max-tokens-total and resume"
 
     def _over_errors(self, counts: Counts) -> str | None:
@@ -210,8 +243,22 @@ class Spending:
         return f"{said}; see why they failed, then raise it with --max-errors and resume"
 
 
-def _is_unpriced(tokens: int, whole: bool) -> bool:
-    return whole or tokens > 0
+def _taken(use: _Use, unknown: int, what: str, each: str) -> str:
+    """What of the sum is a guess: ``, with 3 answers of unknown size and 1 that broke off taken for 23 each``."""
+    if not use.average:
+        return ""
+    parts = [f"{unknown:,} {'answer' if unknown == 1 else 'answers'} of unknown {what}"] if unknown else []
+    if use.cut:
+        parts.append(f"{use.cut:,} that broke off")
+    return f", with {' and '.join(parts)} taken for {each} each" if parts else ""
+
+
+def _next(use: _Use, spent: float, limit: float, takes: str) -> str:
+    """Why it stops before the limit: one more is not sure to fit."""
+    if spent >= limit:
+        return ""
+    more = "" if _passes(spent + use.average, limit) else " and may take more"
+    return f", the next answer {takes}{more}"
 
 
 def _passes(amount: float, limit: float) -> bool:

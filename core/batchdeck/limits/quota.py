@@ -101,6 +101,11 @@ class _Limit:
             return "flag"
         return "header" if self.said is not None else "shared"
 
+    @property
+    def _is_strict(self) -> bool:
+        """Whether only the bucket keeps the limit: what remains at the provider is not known, or a person said less."""
+        return self.mirror is None or self.source != "header"
+
     def resize(self, now: float) -> None:
         """The limit or this run's share of it is another now."""
         limit = self.limit
@@ -116,10 +121,10 @@ class _Limit:
         elif limit is None:
             self.bucket = None
         elif self.bucket is None:
-            self.bucket = Bucket(limit, self.window, now, self.share)
+            self.bucket = Bucket(limit, self.window, now, self.share, strict=self._is_strict)
         else:
             self.bucket.refill(now)
-            self.bucket.resize(limit, self.share)
+            self.bucket.resize(limit, self.share, strict=self._is_strict)
         if self.said is not None and self.mirror is not None:
             self.mirror.resize(self.said / self.window, now)
 
@@ -200,7 +205,8 @@ class Quota:
             if most is not None and need.tokens_in > most:
                 window = "day" if meter == "tokens_day" else "minute"
                 return TooLarge(
-                    f"the prompt has about {need.tokens_in:,.0f} tokens, and the account may send {most:,.0f} a {window}"
+                    f"the prompt has about {need.tokens_in:,.0f} tokens, and the account may send {most:,.0f} a"
+                    f" {window}"
                 )
         return None
 
@@ -261,6 +267,7 @@ class Quota:
                     rate = (limit.limit or max(reading.remaining, 1.0)) / limit.window
                     trail = self._trails.get(reading.meter, Trail())
                     limit.mirror = Mirror(rate, _unit(reading.meter), trail, limit.window)
+                    limit.resize(now)
                 note = ticket.notes.get(reading.meter)
                 if note is None:
                     note = Note(_amount(reading.meter, ticket.need), _amount(reading.meter, ticket.mark))

@@ -17,6 +17,7 @@ import msgspec
 
 from batchdeck import lock
 from batchdeck.config import APPLICATION_ID as APPLICATION_ID
+from batchdeck.config import SCHEMA
 from batchdeck.errors import StoreError
 from batchdeck.model import (
     AttemptRow,
@@ -129,6 +130,14 @@ class RunReader:
 
     def close(self) -> None:
         self._db.close()
+
+    def refuse_newer(self) -> None:
+        """Raises ``StoreError`` for a file that a newer batchdeck wrote: what it holds may mean something else."""
+        (version,) = self._one("PRAGMA user_version")
+        if version > SCHEMA:
+            raise StoreError(
+                f"{self.path}: this run was written by a newer batchdeck (schema {version}, this one knows {SCHEMA})"
+            )
 
     def interrupt(self) -> None:
         """End the query that runs in another thread; it raises ``StoreError`` there."""
