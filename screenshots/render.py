@@ -46,7 +46,7 @@ NAMES = ("run-160x48", "run-80x24", "detail", "runs", "launch", "help")
 LARGEST = 300_000
 """Bytes a picture may have."""
 PATIENCE = 120.0
-SIM = {"seed": 7, "ttft_ms": 500, "token_rate": 40, "rpm": 510, "burst": 0.1}
+SIM = {"seed": 7, "ttft_ms": 500, "token_rate": 40, "rpm": 600, "tpm": 33_000, "burst": 0.1, "stranger": 0.1}
 """As in ``batchdeck demo``: at 24 in flight it meets the quota."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 FONT = "DejaVu Sans Mono"
@@ -143,16 +143,12 @@ async def draw(run: Path, save: Callable[[str, App[None]], None]) -> None:
     """Take the pictures, in the order in which one run gives them."""
     async with console(run, 160, 48) as pilot:
         await until(pilot, lambda text: "throughput" in text, "the charts")
-        await reached(run, lambda now: now.counts.rate_limit_hits > 0 and now.samples >= 14)
+        await reached(run, lambda now: now.waiting.held == "tpm" and now.samples >= 14)
         await pilot.press("]")
         turned = await reached(run, lambda now: now.concurrency == 34)
         await reached(
             run,
-            lambda now: (
-                now.samples >= turned.samples + 9
-                and now.counts.rate_limit_hits > turned.counts.rate_limit_hits
-                and now.in_flight >= 10
-            ),
+            lambda now: now.samples >= turned.samples + 9 and now.waiting.held == "tpm" and now.in_flight >= 8,
         )
         await until(pilot, streams(8), "rows in flight")
         await until(pilot, lambda text: "→ 34" in text, "the mark of the new cap")

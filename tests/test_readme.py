@@ -238,8 +238,9 @@ async def test_the_demo_starts_and_keeps_within_its_rate_limit(home: Path) -> No
     assert done.returncode == 0, done.stderr
     run = Path(json.loads(done.stdout)["path"])
     try:
-        snapshot = await wait_for(run, lambda snapshot: snapshot.waiting.held == "rpm")
-        assert snapshot.mode == "rate-limited"
+        snapshot = await wait_for(
+            run, lambda snapshot: snapshot.waiting.held == "rpm" and snapshot.mode == "rate-limited"
+        )
         assert "RPM" in snapshot.waiting.sentence
         assert snapshot.counts.done > 0
         assert snapshot.counts.failed == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from batchdeck import config as places
+from batchdeck import lock
 from batchdeck.errors import BatchdeckError, UsageError
 from batchdeck.model import Launch, Ready
 from batchdeck.providers.managed import START_TIMEOUT
@@ -27,8 +28,9 @@ def spawn(launch: Launch, *, stdin: bool = False) -> Ready:
     stdin: hand this process's standard input on, because it is the run's input. Raises ``BatchdeckError`` with what
     the engine said when it could not start.
     """
-    run = Path(launch.path)
-    fd = _open_log(run)
+    run, log = Path(launch.path), places.log_path(Path(launch.path))
+    is_new = launch.config is not None and not log.exists()
+    fd = _open_log(log)
     launch_read, launch_write = os.pipe()
     ready_read, ready_write = os.pipe()
     try:
@@ -56,17 +58,16 @@ def spawn(launch: Launch, *, stdin: bool = False) -> Ready:
         raise BatchdeckError(f"the engine did not start: {' / '.join(log_tail(run)) or 'it said nothing'}")
     if not ready.ok:
         process.wait()
-        if launch.config is not None and ready.exit_code == UsageError.exit_code and not run.exists():
+        if is_new and ready.exit_code == UsageError.exit_code and not run.exists() and lock.probe(run) is None:
             # A launch that was refused is no run: what is wrong is told here, and nothing of it stays.
-            places.log_path(run).unlink(missing_ok=True)
+            log.unlink(missing_ok=True)
         error = UsageError(ready.error) if ready.exit_code == UsageError.exit_code else BatchdeckError(ready.error)
         error.exit_code = ready.exit_code
         raise error
     return ready
 
 
-def _open_log(run: Path) -> int:
-    log = places.log_path(run)
+def _open_log(log: Path) -> int:
     try:
         return os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     except OSError as error:

@@ -290,7 +290,7 @@ def test_an_answer_that_broke_off_is_taken_for_an_average_one() -> None:
         spending.landed(0, None, cut=True)
         spending.committed(0, None, cut=True)
     assert spending.over(counts, NOW) == (
-        "the budget of $1.00 is used up ($1.00 spent, with 9 that broke off taken for $0.1 each);"
+        "the budget of $1.00 is used up ($1.00 spent, with 9 that broke off taken for $0.10 each);"
         " raise it with --max-cost and resume"
     )
     spending.change(Budget(max_tokens=1_000))
@@ -316,7 +316,8 @@ def test_where_every_answer_breaks_off_nothing_is_known_and_it_stops(budget: Bud
 
 @pytest.mark.parametrize(("limit", "more"), [(110, ""), (140, " and may take more")])
 def test_a_resume_tells_what_an_answer_takes_and_not_what_it_leaves_room_for(limit: float, more: str) -> None:
-    said = Spending(Budget(max_tokens=limit)).over(Counts(tokens_in=100, done=4, items=9), NOW)
+    counts = Counts(tokens_in=100, done=4, items=9)
+    said = Spending(Budget(max_tokens=limit), counts).over(counts, NOW)
     assert said == (
         f"the budget of {limit} tokens is used up (100 used, the next answer takes about 25{more});"
         " raise it with --max-tokens-total and resume"
