@@ -17,13 +17,11 @@ TOLD = [
     Case(seed=3, shape="fixed", meter="both"),
     Case(seed=4, shape="sliding"),
     Case(seed=5, shape="bucket", twist="stranger"),
-    Case(seed=6, shape="bucket", twist="shrinking"),
 ]
 SILENT = [
     Case(seed=1, shape="bucket", headers=False),
     Case(seed=2, shape="fixed", headers=False, meter="tokens"),
     Case(seed=3, shape="bucket", headers=False, told=False),
-    Case(seed=4, shape="bucket", headers=False, twist="stranger"),
 ]
 
 

@@ -22,9 +22,9 @@ FADE = 10.0
 """Seconds in which a difference that a stranger makes fades."""
 MEMORY = 48
 """Errors that count in their mean square, older ones fade."""
-DEVIATIONS, FEWEST, MOST = 2.0, 0.5, 6.0
+DEVIATIONS, FEWEST, MOST = 1.0, 0.0, 6.0
 """Root mean square errors that are left as a margin: at first, and at least and at most."""
-MORE, REFUSED = 0.7, 0.006
+MORE, REFUSED = 0.5, 0.008
 """Deviations that a refusal adds. Each request that was let in at the margin takes some away, so that this share of
 them is refused in the long run (Robbins and Monro, "A Stochastic Approximation Method", 1951)."""
 MARGIN_AT_MOST = 0.5

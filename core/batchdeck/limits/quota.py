@@ -26,6 +26,8 @@ from batchdeck.model import Meter, Quotas, QuotaState, Reason
 MINUTE, DAY = 60.0, 86_400.0
 KNOCK = 600.0
 """Seconds after which a daily limit is asked again at the latest: it may be another than was said."""
+FIRST_WAVE = 0.5
+"""Share of a minute that is reckoned to the first wave at most: before an answer told, it is only guessed."""
 FRESH = 0.02
 """Seconds in which one more answer's headers would tell nothing new."""
 _FLAGS: dict[str, Meter] = {
@@ -58,13 +60,15 @@ class TooLarge(msgspec.Struct, frozen=True):
 class Ticket:
     """A request that was let go: what was reserved for it, and how much had been sent up to and with it."""
 
-    __slots__ = ("mark", "need", "notes", "sent_at", "size")
+    __slots__ = ("is_open", "mark", "need", "notes", "sent_at", "size")
 
     def __init__(self, need: Need, mark: Need, sent_at: float, size: int) -> None:
         self.need = need
         self.mark = mark
         self.sent_at = sent_at
         self.size = size
+        self.is_open = True
+        """Whether its reservation stands: nothing has told yet what it really used."""
         self.notes: dict[Meter, Note] = {}
         """What was forecast of each meter that the provider tells of."""
 
@@ -153,6 +157,7 @@ class Quota:
         self._trails = {meter: Trail() for meter in _SPACED}
         self._heard_at = -1.0
         self._pace_share = 1.0
+        self._open = dict.fromkeys(_REASONS, 0.0)
         self.used = dict.fromkeys(_REASONS, 0.0)
         """All that was sent in this session, by meter: estimated, then corrected when it was answered."""
         self.configure(quotas, now)
@@ -230,6 +235,7 @@ class Quota:
         self._sent_out += need.tokens_out
         for meter in self.used:
             self.used[meter] += _amount(meter, need)
+            self._open[meter] += _amount(meter, need)
         self.pace.take(now)
         ticket = Ticket(need, Need(self._sent_in, self._sent_out, self._sent_requests), now, size)
         for meter, limit in self._limits.items():
@@ -258,9 +264,14 @@ class Quota:
             if reading.limit is not None and reading.limit > 0 and ticket.sent_at >= limit.said_at:
                 limit.said_at = ticket.sent_at
                 if reading.limit != limit.said:
+                    is_new = limit.bucket is None
                     limit.said = reading.limit
                     limit.resize(now)
                     changed = True
+                    if is_new and limit.bucket is not None:
+                        # The first wave went before anybody knew of the limit, and what it reserved will be given back.
+                        first = min(self._open[reading.meter], FIRST_WAVE * reading.limit * limit.share)
+                        limit.bucket.take(now, first)
             if reading.remaining is not None:
                 if limit.mirror is None:
                     # Where nobody says the limit, what remains of it after the first request is near to it.
@@ -279,6 +290,7 @@ class Quota:
     def refused(self, ticket: Ticket, now: float) -> None:
         """A 429. What no header explains lowers the pace."""
         explained = False
+        self._close(ticket)
         for meter in self.used:
             if not meter.startswith("requests"):
                 self.used[meter] -= _amount(meter, ticket.need)
@@ -305,6 +317,7 @@ class Quota:
     def settle(self, ticket: Ticket, tokens_in: int | None, tokens_out: int | None, now: float) -> None:
         """What a request really used, where its answer told."""
         self.estimate.learn(ticket.size, tokens_in, tokens_out)
+        self._close(ticket)
         need = ticket.need
         real = Need(
             float(tokens_in) if tokens_in is not None else need.tokens_in,
@@ -320,6 +333,13 @@ class Quota:
                 limit.day.take(now, -more)
             if more and meter in self._trails:
                 self._trails[meter].amend(ticket.sent_at, -more)
+
+    def _close(self, ticket: Ticket) -> None:
+        """The reservation has become what it was for."""
+        if ticket.is_open:
+            ticket.is_open = False
+            for meter in self._open:
+                self._open[meter] -= _amount(meter, ticket.need)
 
     # -- what others may know
 
