@@ -311,10 +311,11 @@ async def _shared(engine: Engine, connection: Connection) -> AsyncIterator[None]
         yield
     finally:
         leasing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await leasing
-        await sharing.leave()
-        await asyncio.to_thread(pool.close)
+        try:
+            await asyncio.wait([leasing])
+            await sharing.leave()
+        finally:
+            await asyncio.to_thread(pool.close)
 
 
 def _source(run: Path, config: RunConfig, file: RunFile | None) -> Input | None:

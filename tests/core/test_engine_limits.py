@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batchdeck.model import Budget, Limits
+from batchdeck.model import Budget, Limits, Quotas
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from tests.core.simulated import Reply, Rig, Scripted, ask, good, refusal, until, virtually
@@ -287,3 +287,58 @@ def test_the_cap_is_used_to_the_full(tmp_path: Path) -> None:
     """1,000 items of 50 ms at 10 in flight: at most 1 % above the ideal 5 s, the disk included."""
     rig, _ = ran(tmp_path / "run.db", 1_000, SimOptions(latency_ms=50), delay=0.005)
     assert rig.happened("done")[-1][0] <= 5.05
+
+
+# -- what a server says wrongly must not stop a run
+
+
+def worded(headers: dict[str, str], odd: dict[int, dict[str, str]]) -> Any:
+    """Good answers with these headers, but for some numbers of the request."""
+
+    def reply(number: int, body: bytes) -> Reply:
+        status, known, content = good()
+        return status, {**known, **headers, **odd.get(number, {})}, content
+
+    return reply
+
+
+def test_one_absurd_limit_fails_nothing(tmp_path: Path) -> None:
+    told = {"x-ratelimit-limit-tokens": "60000", "x-ratelimit-remaining-tokens": "59000"}
+    odd = {20: {"x-ratelimit-limit-tokens": "2", "x-ratelimit-remaining-tokens": "1"}}
+    rig, _, ending = answering(tmp_path / "run.db", 200, worded(told, odd), concurrency=4)
+    assert (ending, rig.engine.counts.done, rig.engine.counts.failed) == ("done", 200, 0)
+
+
+def test_a_remaining_beyond_the_limit_is_not_believed(tmp_path: Path) -> None:
+    told = {"x-ratelimit-limit-requests": "6000", "x-ratelimit-remaining-requests": "5999"}
+    wrong = {number: {"x-ratelimit-remaining-requests": "99999999999"} for number in range(10, 30)}
+    rig, _, ending = answering(tmp_path / "run.db", 600, worded(told, wrong), concurrency=10)
+    assert (ending, rig.engine.counts.done) == ("done", 600)
+    assert rig.loop.time() < 30
+
+
+def test_an_absurd_usage_does_not_hold_a_run_for_ever(tmp_path: Path) -> None:
+    def reply(number: int, body: bytes) -> Reply:
+        status, headers, content = good()
+        return status, headers, content.replace(b'"completion_tokens":2', b'"completion_tokens":1000000000000000')
+
+    rig, _, ending = answering(
+        tmp_path / "run.db", 12, lambda n, b: reply(n, b) if n == 3 else good(), quotas=Quotas(tpm=60_000)
+    )
+    assert (ending, rig.engine.counts.done) == ("done", 12)
+    # At worst it is a whole minute's worth, and what later answers are taken for until they are known.
+    assert rig.loop.time() < 900
+
+
+def test_the_limit_of_another_run_fails_nothing_here(tmp_path: Path) -> None:
+    async def main() -> None:
+        rig = Rig(tmp_path / "run.db", 20, SimOptions(latency_ms=50, answer_tokens=2))
+        quota = rig.engine.admission.quota
+        quota.share({"tokens": 1.0}, {"tokens": 10.0}, None, 2, {}, rig.loop.time())
+        run = rig.loop.create_task(rig.run())
+        await until(lambda: rig.engine.counts.done >= 1)
+        quota.share({}, {}, None, 1, {}, rig.loop.time())
+        assert await run == "done"
+        assert (rig.engine.counts.done, rig.engine.counts.failed) == (20, 0)
+
+    virtually(main)

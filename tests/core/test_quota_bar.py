@@ -1,4 +1,4 @@
-"""A run that is started far too wide settles at its provider's quota by itself. ``benchmarks/quota.py`` has it at large.
+"""A run that is started far too wide settles at its quota by itself; ``benchmarks/quota.py`` has it at large.
 
 The real engine under virtual time, a few minutes for each kind of quota.
 """

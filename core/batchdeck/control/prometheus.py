@@ -122,8 +122,10 @@ def _limits(now: Snapshot, run: Mapping[str, str]) -> Lines:
         yield _sample("batchdeck_quota_limit", {**run, "meter": quota.meter, "source": quota.source}, quota.limit)
     known = ((quota.meter, quota.remaining) for quota in now.quotas if quota.remaining is not None)
     yield from _by("batchdeck_quota_remaining", "gauge", "What the provider would still take now.", run, "meter", known)
-    yield from _by("batchdeck_quota_rate", "gauge", "What this run may use of the limit, a minute or a day.", run,
-                   "meter", ((quota.meter, quota.rate) for quota in now.quotas))  # fmt: skip
+    yield from _family("batchdeck_quota_rate", "gauge", "What this run may use of the limit, a minute or a day.")
+    for quota in now.quotas:
+        # A known limit and a learned pace may both be of requests.
+        yield _sample("batchdeck_quota_rate", {**run, "meter": quota.meter, "source": quota.source}, quota.rate)
     given = ((name, value) for name, value in now.settings.items() if value is not None)
     yield from _by("batchdeck_setting", "gauge", "Limits and budgets as they are set.", run, "setting", given)
 

@@ -98,7 +98,11 @@ class Admission:
         self.gate.leave()
         self.spending.landed(*_used(settled))
         answer, failure = settled.answer, settled.failure
-        if settled.status != 429:
+        if failure is not None and failure.outcome == "rate_limited":
+            pass  # ``limited`` gives back what was reserved
+        elif settled.status == 429:
+            self.quota.refused(work.ticket, now, tells=False)
+        else:
             told = (answer.tokens_in, answer.tokens_out) if answer is not None else (None, None)
             self.quota.settle(work.ticket, *told, now)
         if failure is None:

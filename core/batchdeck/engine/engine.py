@@ -381,8 +381,8 @@ class Engine:
             self.halt("cancelled", "")
         else:
             self.note("cancel", "cancelled")
-            if self._stop[0] == "drained":
-                self._stop = ("cancelled", "")
+            if self._stop[0] == "drained" or self.is_limited:
+                self._stop, self.is_limited = ("cancelled", ""), False
             if self.store_trouble is not None:
                 # Asked a second time, and what came cannot be kept: going on to wait would be for ever.
                 self.message = f"{self.uncommitted} answers were not kept: {self.store_trouble}"

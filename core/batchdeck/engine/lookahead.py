@@ -45,6 +45,7 @@ class LookAhead:
         self.queue = WorkQueue()
         self.is_pulling = False
         self.chosen: Candidate | None = None
+        self._session = 0
         self._admission = admission
         self._saying = saying
         self._store = store
@@ -63,6 +64,8 @@ class LookAhead:
         """Forget everything: the run file is read again."""
         self.queue.restart()
         self.chosen = None
+        self.is_pulling = False
+        self._session += 1
 
     def choose(self, now: float) -> Candidate | None:
         """The next request; one that can never be sent fails here. None: there is none now."""
@@ -93,7 +96,7 @@ class LookAhead:
             return False
         work, order, _ = self.chosen
         need = self._admission.quota.need(len(order.body))
-        refused = self._admission.quota.refuses(need)
+        refused = self._admission.quota.refuses(need, was_refused=work.limited_since is not None)
         if refused is None:
             self.chosen = Candidate(work, order, need)
             return True
@@ -120,9 +123,12 @@ class LookAhead:
         after, before = self.queue.refill()
         asked = min(MOST, 2 * low)
         pulled = self._store.submit(lambda file: file.pull(after, before, asked))
-        pulled.add_done_callback(lambda future: self._pulled(future, after))
+        session = self._session
+        pulled.add_done_callback(lambda future: self._pulled(future, after, session))
 
-    def _pulled(self, future: asyncio.Future[tuple[list[Item], bool]], after: int) -> None:
+    def _pulled(self, future: asyncio.Future[tuple[list[Item], bool]], after: int, session: int) -> None:
+        if session != self._session:
+            return  # asked before everything was begun anew
         self.is_pulling = False
         if future.cancelled() or future.exception() is not None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 
 import msgspec
@@ -11,6 +12,8 @@ from batchdeck.engine.engine import Engine
 from batchdeck.limits.pool import DAY_METERS, METERS, TRICKLE, Ask, Grant, QuotaPool
 from batchdeck.limits.quota import DAY, MINUTE
 from batchdeck.model import Meter
+
+log = logging.getLogger("batchdeck.engine")
 
 LEASE_SECONDS = 0.25
 SMOOTH = 0.1
@@ -38,10 +41,14 @@ class Sharing:
     async def run(self) -> None:
         """Lease until cancelled. The pool's file is asked in a thread: it may be busy for some milliseconds."""
         while True:
-            if not self._engine.is_over:
-                await self.lease()
-            elif not self._has_left:
-                await self.leave()
+            try:
+                if not self._engine.is_over:
+                    await self.lease()
+                elif not self._has_left:
+                    await self.leave()
+            except (RuntimeError, OSError) as error:
+                # No thread, no file: the run goes on by what it knows, and asks again.
+                log.error("the account's quota could not be leased: %s", error)
             await asyncio.sleep(LEASE_SECONDS)
 
     async def lease(self) -> None:
@@ -104,7 +111,8 @@ class Sharing:
         self._share(msgspec.structs.replace(grant, left=left))
         if grant.hold > 0:
             engine.cooldown.extend(now, now + grant.hold)
-        engine.dispatch()
+        # In the loop's own name: what goes wrong there is no matter of the pool.
+        asyncio.get_running_loop().call_soon(engine.dispatch)
 
     def _share(self, grant: Grant) -> None:
         pace = None

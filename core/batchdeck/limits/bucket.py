@@ -36,7 +36,7 @@ class Bucket:
 
         Where the provider's own count is mirrored it only spaces requests, and the whole limit can be used.
         """
-        allowed = limit * share
+        allowed = self._allowed = limit * share
         # One request must fit, even where less than one belongs to a minute.
         self.capacity = max(min(1.0, allowed), (BURST if strict else LOOSE) * allowed)
         self.rate = (max(allowed - self.capacity, 0.5 * allowed) if strict else allowed) / self._window
@@ -60,11 +60,12 @@ class Bucket:
 
     def take(self, now: float, amount: float) -> None:
         self.refill(now)
-        self.level -= amount
+        # What one request may owe is bounded, whatever a server says that it used.
+        self.level = max(self.level - amount, -self._allowed)
 
     def give(self, amount: float) -> None:
         """Take back what was estimated too high (or, negative, too low). What finds no room is made up for later."""
         surplus = max(0.0, self.level + amount - self.capacity)
-        self.level += amount - surplus
+        self.level = max(self.level + amount - surplus, -self._allowed)
         if self._owed < REFUNDS * self.capacity:
             self._owed = min(self._owed + surplus, REFUNDS * self.capacity)

@@ -8,6 +8,8 @@ FIRST_BYTES = 4.0
 """Bytes of a request for one token, before any answer told better: the usual figure for English."""
 FIRST_ANSWER = 256.0
 """Tokens of an answer before one was seen."""
+LONGEST_ANSWER = 1_000_000
+"""Tokens of one answer that are believed."""
 MEMORY = 32
 """Answers that count in the averages, older ones fade."""
 
@@ -42,6 +44,6 @@ class Estimate:
         if tokens_in:
             self._bytes += weight * (max(0.25, size / tokens_in) - self._bytes)
         if tokens_out is not None:
-            self._answer += weight * (tokens_out - self._answer)
+            self._answer += weight * (min(tokens_out, LONGEST_ANSWER) - self._answer)
         if tokens_in or tokens_out is not None:
             self._seen += 1

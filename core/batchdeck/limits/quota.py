@@ -28,6 +28,10 @@ KNOCK = 600.0
 """Seconds after which a daily limit is asked again at the latest: it may be another than was said."""
 FIRST_WAVE = 0.5
 """Share of a minute that is reckoned to the first wave at most: before an answer told, it is only guessed."""
+MOST_REMAINING = 1e9
+"""What is beyond it, or beyond the limit itself, is a server's way to say that it does not know."""
+MOST_TOKENS = 1e7
+"""Tokens of one request that are believed."""
 FRESH = 0.02
 """Seconds in which one more answer's headers would tell nothing new."""
 _FLAGS: dict[str, Meter] = {
@@ -202,12 +206,19 @@ class Quota:
     def need(self, size: int) -> Need:
         return self.estimate.need(size)
 
-    def refuses(self, need: Need) -> TooLarge | None:
-        """Why a request could never go: its prompt alone is more than a minute's (or a day's) worth of tokens."""
+    def refuses(self, need: Need, *, was_refused: bool = False) -> TooLarge | None:
+        """Why a request could never go: its prompt alone is more than a minute's (or a day's) worth of tokens.
+
+        By a limit that a person said for this run. By one that a header told only when the provider has refused the
+        request itself (``was_refused``): the header, or the estimate, may be wrong.
+        """
         for meter in ("input_tokens", "tokens", "tokens_day"):
             limit = self._limits.get(meter)
-            most = limit.limit if limit is not None else None
-            if most is not None and need.tokens_in > most:
+            if limit is None:
+                continue
+            known = (limit.flag, limit.said if was_refused else None)
+            most = min((one for one in known if one is not None), default=math.inf)
+            if need.tokens_in > most:
                 window = "day" if meter == "tokens_day" else "minute"
                 return TooLarge(
                     f"the prompt has about {need.tokens_in:,.0f} tokens, and the account may send {most:,.0f} a"
@@ -272,23 +283,22 @@ class Quota:
                         # The first wave went before anybody knew of the limit, and what it reserved will be given back.
                         first = min(self._open[reading.meter], FIRST_WAVE * reading.limit * limit.share)
                         limit.bucket.take(now, first)
-            if reading.remaining is not None:
+            remaining = reading.remaining
+            if remaining is not None and remaining <= (limit.said or MOST_REMAINING):
                 if limit.mirror is None:
                     # Where nobody says the limit, what remains of it after the first request is near to it.
-                    rate = (limit.limit or max(reading.remaining, 1.0)) / limit.window
+                    rate = (limit.limit or max(remaining, 1.0)) / limit.window
                     trail = self._trails.get(reading.meter, Trail())
                     limit.mirror = Mirror(rate, _unit(reading.meter), trail, limit.window)
                     limit.resize(now)
                 note = ticket.notes.get(reading.meter)
                 if note is None:
                     note = Note(_amount(reading.meter, ticket.need), _amount(reading.meter, ticket.mark))
-                limit.mirror.told(
-                    reading.remaining, reading.reset, note, ticket.sent_at, now, self._mark(reading.meter)
-                )
+                limit.mirror.told(remaining, reading.reset, note, ticket.sent_at, now, self._mark(reading.meter))
         return changed
 
-    def refused(self, ticket: Ticket, now: float) -> None:
-        """A 429. What no header explains lowers the pace."""
+    def refused(self, ticket: Ticket, now: float, *, tells: bool = True) -> None:
+        """A 429. What no header explains lowers the pace; ``tells`` False: it came of something else than the rate."""
         explained = False
         self._close(ticket)
         for meter in self.used:
@@ -307,7 +317,7 @@ class Quota:
                 explained |= level is not None and level < _amount(meter, ticket.need) + 2 * limit.mirror.margin
             if meter in self._trails:
                 self._trails[meter].amend(ticket.sent_at, -_amount(meter, ticket.need))
-        if not explained:
+        if tells and not explained:
             self.pace.refused(now, ticket.sent_at)
 
     def accepted(self, now: float) -> None:
@@ -320,8 +330,8 @@ class Quota:
         self._close(ticket)
         need = ticket.need
         real = Need(
-            float(tokens_in) if tokens_in is not None else need.tokens_in,
-            float(tokens_out) if tokens_out is not None else need.tokens_out,
+            min(MOST_TOKENS, float(tokens_in)) if tokens_in is not None else need.tokens_in,
+            min(MOST_TOKENS, float(tokens_out)) if tokens_out is not None else need.tokens_out,
         )
         for meter in self.used:
             self.used[meter] += _amount(meter, real) - _amount(meter, need)
