@@ -83,7 +83,7 @@ def provider(case: Case) -> tuple[SimOptions, int]:
     if case.twist == "stranger":
         options["stranger"] = rng.choice([0.2, 0.5])
     if case.twist == "shrinking":
-        options |= {"shrink_at": 100.0, "shrink_to": rng.choice([0.3, 0.6])}
+        options |= {"shrink_at": 240.0, "shrink_to": rng.choice([0.3, 0.6])}
     return SimOptions(**options), rng.choice([64, 128, 300])
 
 

@@ -50,7 +50,7 @@ def test_after_a_hold_the_cap_opens_step_by_step(seed: int, retry_after: float, 
 def test_without_a_retry_after_the_hold_doubles_and_is_never_short() -> None:
     cooldown, now = Cooldown(random.Random(7)), 100.0
     # At eight seconds it stays for about a minute, the time in which most quotas are there again.
-    for top in (1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 16.0, 32.0, 60.0, 60.0):
+    for top in (1.0, 2.0, 4.0, *[8.0] * 10, 16.0, 32.0, 60.0, 60.0):
         wait = cooldown.hit(now, None) - now
         assert top / 2 <= wait <= top * 1.1
         now = cooldown.until + 0.5

@@ -47,7 +47,7 @@ class Cooldown:
             self._streak = self._streak + 1 if now < self._until + MEMORY else 1
             self._began = now
         if retry_after is None:
-            top = min(self._ceiling, self._base * 2.0 ** (min(self._streak - 1, 3) + min(max(self._streak - 8, 0), 30)))
+            top = min(self._ceiling, self._base * 2.0 ** (min(self._streak - 1, 3) + min(max(self._streak - 13, 0), 30)))
             wait = top * (0.5 + 0.5 * self._rng.random())
         else:
             wait = max(retry_after, min(KNOCK, KNOCK / 16 * 2.0 ** min(self._streak - 1, 30)))

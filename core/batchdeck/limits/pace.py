@@ -16,7 +16,7 @@ from batchdeck.limits.trail import MINUTE, Trail
 
 CLIMB = 1.5
 """Growth a second while the true rate is not known yet."""
-GROW = 1.04
+GROW = 1.006
 """Growth a second once the known rate was passed for long without a 429."""
 LESS, MUCH_LESS = 0.93, 0.85
 """What is left of the pace after a 429, and after one that comes within ``SOON`` seconds of the last."""
