@@ -22,9 +22,11 @@ FADE = 10.0
 """Seconds in which a difference that a stranger makes fades."""
 MEMORY = 48
 """Errors that count in their mean square, older ones fade."""
-DEVIATIONS, FEWEST, MOST = 1.0, 0.0, 6.0
+DEVIATIONS, FEWEST, MOST = 1.5, 0.25, 6.0
 """Root mean square errors that are left as a margin: at first, and at least and at most."""
-MORE, REFUSED = 0.5, 0.008
+FREE = 1.5
+"""The least of them where the steady forecast is the better one."""
+MORE, REFUSED = 0.6, 0.007
 """Deviations that a refusal adds. Each request that was let in at the margin takes some away, so that this share of
 them is refused in the long run (Robbins and Monro, "A Stochastic Approximation Method", 1951)."""
 MARGIN_AT_MOST = 0.5
@@ -184,7 +186,9 @@ class Mirror:
 
     @property
     def margin(self) -> float:
-        return min(self._unit + self._deviations * math.sqrt(self._best.excess), MARGIN_AT_MOST * self._most)
+        # What is left in a bucket comes back all the same: there a margin costs nothing.
+        deviations = max(self._deviations, FREE) if self._best is self._steady else self._deviations
+        return min(self._unit + deviations * math.sqrt(self._best.excess), MARGIN_AT_MOST * self._most)
 
     def note(self, now: float, amount: float, mark: float) -> Note:
         """A request goes; its answer will be compared with this."""

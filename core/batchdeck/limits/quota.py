@@ -26,7 +26,7 @@ from batchdeck.model import Meter, Quotas, QuotaState, Reason
 MINUTE, DAY = 60.0, 86_400.0
 KNOCK = 600.0
 """Seconds after which a daily limit is asked again at the latest: it may be another than was said."""
-FIRST_WAVE = 0.5
+FIRST_WAVE = 1.0
 """Share of a minute that is reckoned to the first wave at most: before an answer told, it is only guessed."""
 MOST_REMAINING = 1e9
 """What is beyond it, or beyond the limit itself, is a server's way to say that it does not know."""
