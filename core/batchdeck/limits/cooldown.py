@@ -15,6 +15,8 @@ import random
 
 MEMORY = 5.0
 """Seconds after a hold in which another 429 counts as one more in a row."""
+PATIENT = 13
+"""429s in a row by which a quota of a minute would be there again."""
 KNOCK = 2.0
 """The longest hold beyond what the server asks for."""
 
@@ -47,7 +49,8 @@ class Cooldown:
             self._streak = self._streak + 1 if now < self._until + MEMORY else 1
             self._began = now
         if retry_after is None:
-            top = min(self._ceiling, self._base * 2.0 ** (min(self._streak - 1, 3) + min(max(self._streak - 13, 0), 30)))
+            doublings = min(self._streak - 1, 3) + min(max(self._streak - PATIENT, 0), 30)
+            top = min(self._ceiling, self._base * 2.0**doublings)
             wait = top * (0.5 + 0.5 * self._rng.random())
         else:
             wait = max(retry_after, min(KNOCK, KNOCK / 16 * 2.0 ** min(self._streak - 1, 30)))
