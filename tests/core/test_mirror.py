@@ -14,7 +14,7 @@ class Account:
 
     def __init__(self, limit: float = 300.0) -> None:
         self.trail = Trail()
-        self.mirror = Mirror(limit / 60.0, 0.0, self.trail)
+        self.mirror = Mirror(limit / 60.0, self.trail)
         self.mark = 0.0
 
     def send(self, now: float, amount: float = 1.0) -> Note:

@@ -66,7 +66,7 @@ def asked(pace: Pace, provider: Provider, seconds: float, seed: int, begin: floa
         pace.take(now)
         counts = now >= begin + seconds - 200.0
         if provider.lets_in(now):
-            pace.accepted(now)
+            pace.accepted()
             good += counts
         else:
             pace.refused(now, now)
@@ -98,7 +98,7 @@ def test_without_a_429_nothing_is_learned_and_nothing_waits() -> None:
     for second in range(100):
         assert pace.wait(second) == 0
         pace.take(second)
-        pace.accepted(second)
+        pace.accepted()
     assert pace.rate is None
 
 

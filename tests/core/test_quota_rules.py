@@ -129,7 +129,7 @@ def test_a_429_that_headers_explain_lowers_no_pace_and_one_that_nothing_explains
     explained, silent = Quota(Quotas(), 0.0), Quota(Quotas(), 0.0)
     for quota in (explained, silent):
         for _ in range(20):
-            quota.accepted(0.0)
+            quota.accepted()
             last = quota.take(0.0, need, 100)
         if quota is explained:
             quota.heard(last, [Reading("requests", 60.0, 0.0, 30.0)], 0.1)

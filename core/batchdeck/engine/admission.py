@@ -89,7 +89,7 @@ class Admission:
             knows = bool(readings)
             self.quota.heard(work.ticket, readings, now)
         if status != 429:
-            self.quota.accepted(now)
+            self.quota.accepted()
             self.gate.answered(knows=knows)
 
     def landed(self, work: Work, settled: Settled, now: float) -> str:
@@ -98,10 +98,10 @@ class Admission:
         self.gate.leave()
         self.spending.landed(*_used(settled))
         answer, failure = settled.answer, settled.failure
-        if failure is not None and failure.outcome == "rate_limited":
-            pass  # ``limited`` gives back what was reserved
-        elif settled.status == 429:
-            self.quota.refused(work.ticket, now, tells=False)
+        limited = failure is not None and failure.outcome == "rate_limited"
+        if limited or settled.status == 429:
+            # An account without money, or a request that is too large, tells nothing of the rate.
+            self.quota.refused(work.ticket, now, tells=limited)
         else:
             told = (answer.tokens_in, answer.tokens_out) if answer is not None else (None, None)
             self.quota.settle(work.ticket, *told, now)
@@ -126,12 +126,6 @@ class Admission:
         """The sentence to stop the run with; None while it may go on. A run that is paused waits for no provider."""
         gave_up = None if is_paused else self.breaker.gave_up(now)
         return gave_up or self.spending.over(counts, self._wall())
-
-    def limited(self, work: Work, failure: Failure, now: float) -> float:
-        """A 429. Returns when the item may go again."""
-        assert work.ticket is not None
-        self.quota.refused(work.ticket, now)
-        return self.cooldown.hit(now, failure.retry_after)
 
 
 def _used(settled: Settled) -> tuple[int, float | None, bool, bool]:

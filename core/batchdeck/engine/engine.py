@@ -344,7 +344,7 @@ class Engine:
         if failure.outcome == "rate_limited":
             work.limited_since = now if work.limited_since is None else work.limited_since
             fresh_hold = now >= self.cooldown.until
-            until = self.admission.limited(work, failure, now)
+            until = self.cooldown.hit(now, failure.retry_after)
             if fresh_hold:
                 wait = until - now
                 self.note("rate_limited", f"429: held for {wait:.1f} s ({failure.message})"[:300], wait)

@@ -154,11 +154,10 @@ class Forecast:
 class Mirror:
     """One meter of the account. Amounts sent are cumulative: ``mark`` is their sum up to and with a request."""
 
-    def __init__(self, rate: float, unit: float, trail: Trail, window: float = MINUTE) -> None:
-        """rate: of the limit, a second. unit: the smallest error that is reckoned with. window: of the limit."""
+    def __init__(self, rate: float, trail: Trail, window: float = MINUTE) -> None:
+        """rate: of the limit, a second. window: of the limit, seconds."""
         self.rate = rate
         self._stale = min(STALE * window, LONGEST_STALE)
-        self._unit = unit
         self._steady = Forecast(rate, None)
         self._sliding = Forecast(rate, trail)
         self._most = 0.0
@@ -188,7 +187,7 @@ class Mirror:
     def margin(self) -> float:
         # What is left in a bucket comes back all the same: there a margin costs nothing.
         deviations = max(self._deviations, FREE) if self._best is self._steady else self._deviations
-        return min(self._unit + deviations * math.sqrt(self._best.excess), MARGIN_AT_MOST * self._most)
+        return min(deviations * math.sqrt(self._best.excess), MARGIN_AT_MOST * self._most)
 
     def note(self, now: float, amount: float, mark: float) -> Note:
         """A request goes; its answer will be compared with this."""

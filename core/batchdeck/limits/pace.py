@@ -72,7 +72,7 @@ class Pace:
         self._first = self._first or (now, self._let_in)
         self._cut(now)
 
-    def accepted(self, now: float) -> None:
+    def accepted(self) -> None:
         """The provider let a request in."""
         if self._again is None or self.rate is None or self._again - self._cut_at < WINDOW + self._own_wait:
             return

@@ -26,8 +26,6 @@ from batchdeck.model import Meter, Quotas, QuotaState, Reason
 MINUTE, DAY = 60.0, 86_400.0
 KNOCK = 600.0
 """Seconds after which a daily limit is asked again at the latest: it may be another than was said."""
-FIRST_WAVE = 1.0
-"""Share of a minute that is reckoned to the first wave at most: before an answer told, it is only guessed."""
 MOST_REMAINING = 1e9
 """What is beyond it, or beyond the limit itself, is a server's way to say that it does not know."""
 MOST_TOKENS = 1e7
@@ -80,7 +78,7 @@ class Ticket:
 class _Limit:
     """One meter: the limits said of it, the bucket that spaces requests, and the mirror of the provider's own count."""
 
-    def __init__(self, meter: Meter, now: float) -> None:
+    def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self.flag: float | None = None
         self.said: float | None = None
@@ -93,7 +91,6 @@ class _Limit:
         self.mirror: Mirror | None = None
         self.day: Day | None = None
         self.share = 1.0
-        self._now = now
 
     def __repr__(self) -> str:
         return f"<{self.meter} {self.limit} {self.bucket} {self.mirror}>"
@@ -174,7 +171,7 @@ class Quota:
         for name, meter in _FLAGS.items():
             flag = getattr(quotas, name)
             if flag is not None or meter in self._limits:
-                limit = self._limit(meter, now)
+                limit = self._limit(meter)
                 limit.flag = flag
                 limit.resize(now)
 
@@ -189,7 +186,7 @@ class Quota:
         """
         self.holders = holders
         for meter in limits:
-            self._limit(meter, now)
+            self._limit(meter)
         self._pace_share = shares.get("requests", 1.0 / holders)
         # A tiny share is that of a run which has not got its own yet: it tells nothing of the account.
         self.pace.weight = 1.0 / self._pace_share if self._pace_share >= 0.001 else 1.0
@@ -271,7 +268,7 @@ class Quota:
         changed = False
         self._heard_at = now
         for reading in readings:
-            limit = self._limit(reading.meter, now)
+            limit = self._limit(reading.meter)
             if reading.limit is not None and reading.limit > 0 and ticket.sent_at >= limit.said_at:
                 limit.said_at = ticket.sent_at
                 if reading.limit != limit.said:
@@ -281,7 +278,7 @@ class Quota:
                     changed = True
                     if is_new and limit.bucket is not None:
                         # The first wave went before anybody knew of the limit, and what it reserved will be given back.
-                        first = min(self._open[reading.meter], FIRST_WAVE * reading.limit * limit.share)
+                        first = min(self._open[reading.meter], reading.limit * limit.share)
                         limit.bucket.take(now, first)
             remaining = reading.remaining
             if remaining is not None and remaining <= (limit.said or MOST_REMAINING):
@@ -289,7 +286,7 @@ class Quota:
                     # Where nobody says the limit, what remains of it after the first request is near to it.
                     rate = (limit.limit or max(remaining, 1.0)) / limit.window
                     trail = self._trails.get(reading.meter, Trail())
-                    limit.mirror = Mirror(rate, _unit(reading.meter), trail, limit.window)
+                    limit.mirror = Mirror(rate, trail, limit.window)
                     limit.resize(now)
                 note = ticket.notes.get(reading.meter)
                 if note is None:
@@ -320,9 +317,9 @@ class Quota:
         if tells and not explained:
             self.pace.refused(now, ticket.sent_at)
 
-    def accepted(self, now: float) -> None:
+    def accepted(self) -> None:
         """The provider let a request in, whatever came of it."""
-        self.pace.accepted(now)
+        self.pace.accepted()
 
     def settle(self, ticket: Ticket, tokens_in: int | None, tokens_out: int | None, now: float) -> None:
         """What a request really used, where its answer told."""
@@ -386,10 +383,10 @@ class Quota:
             )
         return tuple(found)
 
-    def _limit(self, meter: Meter, now: float) -> _Limit:
+    def _limit(self, meter: Meter) -> _Limit:
         limit = self._limits.get(meter)
         if limit is None:
-            limit = self._limits[meter] = _Limit(meter, now)
+            limit = self._limits[meter] = _Limit(meter)
         return limit
 
     def _mark(self, meter: Meter) -> float:
@@ -413,7 +410,3 @@ def _amount(meter: Meter, need: Need) -> float:
         case "output_tokens":
             return need.tokens_out
     return need.tokens_in + need.tokens_out
-
-
-def _unit(meter: Meter) -> float:
-    return 0.0
