@@ -107,6 +107,36 @@ def test_a_bucket_is_known_to_fill() -> None:
     assert account.mark >= 60
 
 
+def test_in_its_first_minute_what_remains_is_made_to_last_with_a_stranger_on_the_account() -> None:
+    """A sliding minute of 60, of which somebody else uses half: in spite of him it is not used up before it ends."""
+    account, log = Account(60.0), [0.0]
+    theirs = [2.0 * n + 1.0 for n in range(30)]
+    now = 0.0
+    account.hear(account.send(now), now, now, 59)
+    while now < 55.0:
+        taken = len(log) + sum(1 for at in theirs if at <= now)
+        if account.wait(now) == 0 and account.mirror.glide(now, 1.0, 1.0) == 0:
+            log.append(now)
+            assert taken < 60, f"used up after {now} s"
+            account.hear(account.send(now), now, now, 60 - taken - 1)
+        now += 0.1
+    assert len(log) >= 25
+    assert account.mirror.glide(61.0, 1.0, 1.0) == 0
+
+
+def test_without_a_word_for_long_one_request_asks_which_forecast_is_right() -> None:
+    """A sliding minute that was used in its first quarter only: by that forecast nothing comes back for long."""
+    account = Account(60.0)
+    log = [0.5 * n for n in range(30)] + [60.25 + 0.5 * n for n in range(30)]
+    for now in log:
+        used = sum(1 for at in log if now - 60.0 < at <= now)
+        account.hear(account.send(now), now, now, 35 - used if now < log[-1] else 0)
+    asked = next(second for second in range(60) if account.wait(75.0 + second) == 0)
+    assert asked == 10
+    account.send(85.0)
+    assert account.wait(85.5) > 0
+
+
 def test_a_refused_request_took_nothing() -> None:
     account = Account()
     account.hear(account.send(0.0), 0.0, 0.1, 50)

@@ -32,14 +32,14 @@ class Filling:
 
 class Sliding:
     def __init__(self, a_minute: float) -> None:
-        self._limit, self._log = a_minute, deque[float]()
+        self._limit, self.log = a_minute, deque[float]()
 
     def lets_in(self, now: float) -> bool:
-        while self._log and self._log[0] <= now - 60.0:
-            self._log.popleft()
-        if len(self._log) >= self._limit:
+        while self.log and self.log[0] <= now - 60.0:
+            self.log.popleft()
+        if len(self.log) >= self._limit:
             return False
-        self._log.append(now)
+        self.log.append(now)
         return True
 
 
@@ -121,6 +121,42 @@ def test_knocks_at_an_empty_window_do_not_lower_it() -> None:
         pace.take(float(second))
         assert not pace.refused(second + 0.02, float(second))
     assert pace.rate == rate
+
+
+class Crowded(Sliding):
+    """A sliding minute of which somebody else takes a part, at random."""
+
+    def __init__(self, a_minute: float, theirs: float, seed: int) -> None:
+        super().__init__(a_minute)
+        self._rng, self._next, self._every = random.Random(seed), 0.0, 60.0 / theirs
+
+    def lets_in(self, now: float) -> bool:
+        while self._next <= now:
+            super().lets_in(self._next)
+            self._next += self._rng.expovariate(1.0 / self._every)
+        return super().lets_in(now)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_a_sliding_minute_it_follows_what_somebody_else_leaves(seed: int) -> None:
+    good, bad, _ = asked(Pace(0.0), Crowded(180, 90, seed), 600.0, seed)
+    assert good / 200.0 * 60.0 >= 0.85 * 90
+    assert bad / (good + bad) <= 0.05
+
+
+def test_a_window_that_was_filled_too_fast_is_not_asked_before_its_own_are_a_minute_old() -> None:
+    pace, provider = Pace(0.0), Sliding(100)
+    asked(pace, provider, 200.0, 1)
+    now = 200.0
+    while pace.wait(now) < 2.0:
+        now += 0.01 + pace.wait(now)
+        pace.take(now)
+        if provider.lets_in(now):
+            pace.accepted()
+        else:
+            pace.refused(now, now)
+    oldest = min(at for at in provider.log if at > now - 60.0)
+    assert now + pace.wait(now) >= oldest + 60.0 - 0.1
 
 
 def test_a_share_of_it_waits_longer() -> None:

@@ -124,6 +124,16 @@ def test_what_remains_is_not_overdrawn() -> None:
     assert gone <= 3 + 0.35 * 10
 
 
+def test_a_request_that_was_refused_is_reckoned_a_larger_one() -> None:
+    quota = Quota(Quotas(tpm=10_000), 0.0, max_tokens=150)
+    ticket = quota.take(0.0, quota.need(100), 100)
+    quota.settle(ticket, 25, 50, 0.0)
+    assert quota.need(100) == Need(25.0, 50.0)
+    assert quota.need(100, 1) == Need(25.0, 100.0)
+    # Never more than an answer may have.
+    assert quota.need(100, 2) == quota.need(100, 9) == Need(25.0, 150.0)
+
+
 def test_a_429_that_headers_explain_lowers_no_pace_and_one_that_nothing_explains_does() -> None:
     need = Need(10.0, 10.0)
     explained, silent = Quota(Quotas(), 0.0), Quota(Quotas(), 0.0)

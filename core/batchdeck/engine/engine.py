@@ -343,6 +343,7 @@ class Engine:
         until = now
         if failure.outcome == "rate_limited":
             work.limited_since = now if work.limited_since is None else work.limited_since
+            work.refusals += 1
             fresh_hold = now >= self.cooldown.until
             until = self.cooldown.hit(now, failure.retry_after)
             if fresh_hold:

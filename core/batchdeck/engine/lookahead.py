@@ -83,7 +83,7 @@ class LookAhead:
             except BatchdeckError as error:
                 self._unsendable(work, "bad_input", str(error))
                 continue
-            self.chosen = Candidate(work, order, self._admission.quota.need(len(order.body)))
+            self.chosen = Candidate(work, order, self._admission.quota.need(len(order.body), work.refusals))
         return self.chosen
 
     def take(self) -> None:
@@ -95,7 +95,7 @@ class LookAhead:
         if self.chosen is None:
             return False
         work, order, _ = self.chosen
-        need = self._admission.quota.need(len(order.body))
+        need = self._admission.quota.need(len(order.body), work.refusals)
         refused = self._admission.quota.refuses(need, was_refused=work.limited_since is not None)
         if refused is None:
             self.chosen = Candidate(work, order, need)

@@ -20,13 +20,15 @@ END = 1 << 62
 class Work:
     """An item on its way, with what it has been through in this session."""
 
-    __slots__ = ("attempts", "due", "item", "limited_since", "probe", "ticket", "transient")
+    __slots__ = ("attempts", "due", "item", "limited_since", "probe", "refusals", "ticket", "transient")
 
     def __init__(self, item: Item) -> None:
         self.item = item
         self.attempts = item.attempts
         self.transient = 0
         self.limited_since: float | None = None
+        self.refusals = 0
+        """How often it was answered 429."""
         self.due = 0.0
         self.ticket: Ticket | None = None
         """What was reserved of the account for the attempt that is in flight."""

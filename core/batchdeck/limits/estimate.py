@@ -12,6 +12,8 @@ LONGEST_ANSWER = 1_000_000
 """Tokens of one answer that are believed."""
 MEMORY = 32
 """Answers that count in the averages, older ones fade."""
+MOST_DOUBLINGS = 3
+"""How often the reckoned answer of a refused request is doubled."""
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -34,9 +36,17 @@ class Estimate:
     def __repr__(self) -> str:
         return f"<Estimate {self._bytes:.1f} bytes a token, {self._answer:.0f} tokens an answer>"
 
-    def need(self, size: int) -> Need:
-        """What a request whose body has ``size`` bytes is likely to use."""
-        return Need(tokens_in=max(1.0, size / self._bytes), tokens_out=self._answer)
+    def need(self, size: int, refusals: int = 0) -> Need:
+        """What a request whose body has ``size`` bytes is likely to use.
+
+        refusals: how often it was answered 429. A request that is refused is a large one more often than not, so with
+        each of them a longer answer is reckoned with.
+        """
+        longer = self._answer * 2.0 ** min(refusals, MOST_DOUBLINGS)
+        return Need(
+            tokens_in=max(1.0, size / self._bytes),
+            tokens_out=longer if self._most is None else min(longer, max(self._answer, self._most)),
+        )
 
     def learn(self, size: int, tokens_in: int | None, tokens_out: int | None) -> None:
         """An answer told what its request of ``size`` bytes used."""

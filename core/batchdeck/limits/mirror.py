@@ -6,6 +6,10 @@ before it turns). ``sliding``: what was sent comes back when it is a minute old,
 some difference a second. Each is an observer as control engineering has them (Luenberger, 1964): it runs on by itself,
 and every answer corrects its level at once and its rate by and by. Whichever erred less of late is believed, and how
 far it errs, from a request's sending to its answer, is the margin that is left to it.
+
+In its first minute nothing shows whether a window slides. What remains is then spread over the rest of that minute
+(``glide``): a sliding window that is used up after half of it lets nothing in for the other half, and again so in the
+minutes after.
 """
 
 from __future__ import annotations
@@ -16,23 +20,30 @@ import msgspec
 
 from batchdeck.limits.trail import MINUTE, Trail
 
-SETTLE = 5.0
+SETTLE = 8.0
 """Seconds over which the rate of a forecast follows what answers tell; at least twice the age of what they tell."""
 FADE = 10.0
 """Seconds in which a difference that a stranger makes fades."""
 MEMORY = 48
 """Errors that count in their mean square, older ones fade."""
-DEVIATIONS, FEWEST, MOST = 1.5, 0.25, 6.0
+DEVIATIONS, FEWEST, MOST = 2.0, 0.25, 6.0
 """Root mean square errors that are left as a margin: at first, and at least and at most."""
-FREE = 1.5
+FREE = 2.5
 """The least of them where the steady forecast is the better one."""
-MORE, REFUSED = 0.6, 0.007
+MORE, REFUSED, REFUSED_FREE = 0.45, 0.0145, 0.003
 """Deviations that a refusal adds. Each request that was let in at the margin takes some away, so that this share of
-them is refused in the long run (Robbins and Monro, "A Stochastic Approximation Method", 1951)."""
+them is refused in the long run (Robbins and Monro, "A Stochastic Approximation Method", 1951); the smaller one where a
+margin costs nothing."""
+DEAR = 0.016
+"""Share of what there can be at most above which a margin is not made up for by the refusals that it spares."""
 MARGIN_AT_MOST = 0.5
 """Share of what there can be at most."""
 PROBE = 0.05
 """Where nothing seems to come back, the mirror opens at this share of the limit's rate: it may be wrong."""
+QUIET = 10.0
+"""Seconds without an answer after which one request may go that only the forecast believes in that is not the best."""
+GLIDE = 0.6
+"""Share of the limit's rate that may be used in the first minute at least."""
 TURN = 0.25
 """Share of the most there can be that comes back at once when a window turns."""
 SAME, STABLE = 1.5, 5.0
@@ -165,6 +176,8 @@ class Mirror:
         self._heard_at = -math.inf
         self._changed_at = -math.inf
         self._age = 0.0
+        self._began = -math.inf
+        self._sent_at = -math.inf
         self._resets: list[tuple[float, float]] = []
         """Moments at which all is there again, and since when they were said: from sending on, and from hearing."""
         self._probed: float | None = None
@@ -179,9 +192,20 @@ class Mirror:
         return self._sliding if self._sliding.square < self._steady.square else self._steady
 
     @property
+    def _other(self) -> Forecast:
+        return self._steady if self._best is self._sliding else self._sliding
+
+    @property
     def _turns_at(self) -> float | None:
         """The moment that was said often enough to be the end of a window."""
         return min((moment for moment, since in self._resets if self._heard_at - since >= STABLE), default=None)
+
+    @property
+    def _refusals_wanted(self) -> float:
+        """Share of the requests at the margin; more where a margin is dear."""
+        if self._best is self._steady:
+            return REFUSED_FREE
+        return REFUSED * min(1.0, max(0.5, self.margin / (DEAR * self._most)))
 
     @property
     def margin(self) -> float:
@@ -191,6 +215,7 @@ class Mirror:
 
     def note(self, now: float, amount: float, mark: float) -> Note:
         """A request goes; its answer will be compared with this."""
+        self._sent_at = now
         forecasts = (self._steady, self._sliding)
         steady, sliding = (None if each.level is None else each.at(now) for each in forecasts)
         best = self._best
@@ -204,6 +229,8 @@ class Mirror:
         if sent_at <= self._told_at:
             return  # an older request: what it tells is out of date
         self._told_at, self._heard_at = sent_at, now
+        if self._began == -math.inf:
+            self._began = now
         self._age += 0.2 * (now - sent_at - self._age)
         self._most = max(self._most, remaining)
         self._probed = None
@@ -217,7 +244,7 @@ class Mirror:
         before = remaining + note.amount
         note.is_told = True
         if note.is_close:
-            self._deviations = max(FEWEST, self._deviations - MORE * REFUSED)
+            self._deviations = max(FEWEST, self._deviations - MORE * self._refusals_wanted)
         for each, forecast, corrected in zip(
             (self._steady, self._sliding), (note.steady, note.sliding), note.corrected, strict=True
         ):
@@ -265,6 +292,15 @@ class Mirror:
             return None
         return self._best.at(now)
 
+    def glide(self, now: float, amount: float, share: float) -> float:
+        """Seconds until ``amount`` may be sent of what is to last for the first minute. share: of it, for this run."""
+        left = self._began + MINUTE - now
+        level = self.level(now)
+        if left <= 0 or level is None:
+            return 0.0
+        rate = max(GLIDE * self.rate, level / max(left, SETTLE) + self._sliding.drift)
+        return max(0.0, self._sent_at + amount / (rate * share) - now)
+
     def wait(self, now: float, mark: float, amount: float) -> float:
         """Seconds until ``amount`` more may be sent, as far as is known; 0: now. mark: all that was sent by now."""
         level = self.level(now)
@@ -283,8 +319,16 @@ class Mirror:
             if now < self._turns_at:
                 return max(0.01, min(seconds, self._turns_at - now))
             # A window has turned, or something old has come back: one request will tell.
-            if self._probed is None:
-                self._probed = mark
-            if mark <= self._probed:
+            if self._may_probe(mark):
+                return 0.0
+        elif quiet >= QUIET and self._other.level is not None and self._other.at(now) >= level + missing:  # noqa: SIM102
+            # The forecasts differ, and nothing is under way that could tell which of them is right.
+            if self._may_probe(mark):
                 return 0.0
         return max(seconds, 0.01)
+
+    def _may_probe(self, mark: float) -> bool:
+        """Whether the one request that will tell has not been sent yet."""
+        if self._probed is None:
+            self._probed = mark
+        return mark <= self._probed

@@ -6,6 +6,9 @@ long shows that nothing fills at all: then it is a window, and what it let in be
 Until that is known the pace climbs. Then it follows the curve of CUBIC (Ha, Rhee, Xu, 2008; RFC 9438): down by a little
 after a 429, soon back to the known rate, slowly past it, then faster. One 429 lowers what is known by a little only,
 since a window that was used unevenly lets in unevenly for a while.
+
+Once a window is seen, its last minute is kept below what it holds, whatever the pace: a gap in it can be filled faster
+than evenly, and who filled it too fast waits until its own requests are a minute old, instead of asking again.
 """
 
 from __future__ import annotations
@@ -29,6 +32,12 @@ LATE = 0.15
 """Share of a hold that it may have lasted too long."""
 AT_ONCE = 0.5
 """Seconds in which a request is refused, if it is."""
+HURRY = 1.5
+"""How much faster than its rate a window may be filled that has room: a gap in it is gone a minute later."""
+LESS_FULL, SMALLER = 0.98, 0.7
+"""What is left of a window's rate after a 429, and at least of what was known of it."""
+SOONER = 0.5
+"""How much sooner the pace of a window is back where it was: its 429s tell exactly how much it holds."""
 LEAST = 1 / 60
 """Requests a second."""
 
@@ -52,6 +61,8 @@ class Pace:
         self._first: tuple[float, float] | None = None
         """When the quota was used up for the first time, and how many had been let in by then."""
         self._own_wait = 0.0
+        self._is_window = False
+        """Whether the account counts by the minute, be it a fixed or a sliding one."""
         self._again: float | None = None
         """When the first request went that was not refused since the quota was used up."""
 
@@ -77,6 +88,7 @@ class Pace:
         if self._again is None or self.rate is None or self._again - self._cut_at < WINDOW + self._own_wait:
             return
         held, self._again = self._again - self._cut_at, -math.inf
+        self._is_window = True
         if self._top is None and self._first is not None:
             self._top = max(LEAST, self._first[1] / MINUTE)
             self.rate = LESS * self._top
@@ -104,18 +116,34 @@ class Pace:
         if self.rate is not None and self._trail.between(self._cut_at, sent_at - AT_ONCE) < 2 * self.weight:
             # Nothing has come back since the last: it tells of the same emptiness.
             self._level = min(self._level, 0.0)
+            if self._is_window and self._top is not None:
+                self.rate = max(LEAST, min(self.rate, max(self._holds(sent_at), MUCH_LESS * self._top)))
             return False
         self._advance(now, 1.0)
         if self.rate is None or self._first is None:
             self.rate = self._from = max(LEAST, self._let_in / MINUTE)
             self._first = (now, self._let_in)
         else:
+            if self._is_window:
+                self._full(sent_at)
+                self._cut(now)
+                return True
             less = MUCH_LESS if now - self._cut_at < SOON else LESS
             self._learn(now, less)
             self.rate = max(LEAST, less * (self.rate if self._top is None else min(self.rate, self._top)))
             self._from = self.rate
         self._cut(now)
         return True
+
+    def _full(self, sent_at: float) -> None:
+        """A window is full: what it holds is what was let in during its minute."""
+        assert self.rate is not None
+        self._top = max(LEAST, min(self.rate, max(self._holds(sent_at), SMALLER * self.rate)))
+        self.rate = self._from = max(LEAST, LESS_FULL * self._top)
+
+    def _holds(self, now: float) -> float:
+        """Requests a second of the last minute."""
+        return self._trail.between(now - MINUTE, now) / MINUTE
 
     def _cut(self, now: float) -> None:
         self._cycle = 0.0
@@ -131,7 +159,7 @@ class Pace:
         assert self.rate is not None
         began, let_in = self._first
         if now - began >= MINUTE:
-            measured = self._trail.between(now - MINUTE, now) / MINUTE
+            measured = self._holds(now)
         elif now - began >= WINDOW:
             measured = (self._let_in - let_in) / (now - began)
         else:
@@ -145,10 +173,32 @@ class Pace:
         if self.rate is None:
             return 0.0
         self._advance(now, share)
-        if self._level >= 1.0 - 1e-9:
+        wait = 0.0
+        if self._level < 1.0 - 1e-9:
+            wait = (1.0 - self._level) / (self._spacing * share)
+        if self._is_window:
+            wait = max(wait, self._until_free(now))
+        if wait > 0:
+            self._bound_at = now
+        return wait
+
+    @property
+    def _spacing(self) -> float:
+        """Requests a second that may follow each other."""
+        assert self.rate is not None
+        return self.rate * (HURRY if self._is_window else 1.0)
+
+    def _until_free(self, now: float) -> float:
+        """Seconds until the last minute holds less than a minute's worth."""
+        assert self.rate is not None
+        over = self._trail.between(now - MINUTE, now) + self.weight - max(self.weight, self.rate * MINUTE)
+        if over <= 1e-9:
             return 0.0
-        self._bound_at = now
-        return (1.0 - self._level) / (self.rate * share)
+        for at, amount in self._trail.after(now - MINUTE):
+            over -= amount
+            if over <= 1e-9:
+                return max(0.01, at + MINUTE - now)
+        return MINUTE
 
     def take(self, now: float) -> None:
         """A request goes. Until it is refused it counts as let in: answers may take long."""
@@ -164,14 +214,15 @@ class Pace:
         if self.rate is None or not passed:
             return
         # A second's worth may be made up for, so that a hold costs little.
-        self._level = min(max(1.0, self.rate * share), self._level + self.rate * share * passed)
+        spacing = self._spacing * share
+        self._level = min(max(1.0, spacing), self._level + spacing * passed)
         if now - self._bound_at > 1.0 + 2.0 / (self.rate * share):
             return  # something else is the limit: there is no evidence that more would be taken
         self._cycle += passed
         if self._top is None:
             self.rate *= CLIMB ** min(passed, 5.0)
             return
-        back = max(BACK, 50.0 / self._top)
+        back = max(BACK, 50.0 / self._top) * (SOONER if self._is_window else 1.0)
         way = min(self._cycle / back - 1.0, 1.0) ** 3
         curve = self._top + (self._top - self._from if way < 0 else (1.0 - LESS) * self._top) * way
         self.rate = max(self.rate, curve * GROW ** max(0.0, self._cycle - 2.0 * back))

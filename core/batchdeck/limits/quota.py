@@ -137,6 +137,8 @@ class _Limit:
         wait = self.day.wait(now, amount) if self.day is not None else 0.0
         if self.mirror is not None:
             wait = max(wait, min(KNOCK, self.mirror.wait(now, mark, amount)))
+            if self.window == MINUTE:
+                wait = max(wait, self.mirror.glide(now, amount, self.share))
         if self.bucket is not None:
             # What the provider held back may be made up for: by its own count, not by ours.
             self.bucket.blocked = wait > 0 and self.source == "header"
@@ -200,8 +202,8 @@ class Quota:
 
     # -- asking
 
-    def need(self, size: int) -> Need:
-        return self.estimate.need(size)
+    def need(self, size: int, refusals: int = 0) -> Need:
+        return self.estimate.need(size, refusals)
 
     def refuses(self, need: Need, *, was_refused: bool = False) -> TooLarge | None:
         """Why a request could never go: its prompt alone is more than a minute's (or a day's) worth of tokens.
