@@ -115,13 +115,13 @@ def test_in_its_first_minute_what_remains_is_made_to_last_with_a_stranger_on_the
     account.hear(account.send(now), now, now, 59)
     while now < 55.0:
         taken = len(log) + sum(1 for at in theirs if at <= now)
-        if account.wait(now) == 0 and account.mirror.glide(now, 1.0, 1.0) == 0:
+        if account.wait(now) == 0 and account.mirror.glide(now, 1.0) == 0:
             log.append(now)
             assert taken < 60, f"used up after {now} s"
             account.hear(account.send(now), now, now, 60 - taken - 1)
         now += 0.1
     assert len(log) >= 25
-    assert account.mirror.glide(61.0, 1.0, 1.0) == 0
+    assert account.mirror.glide(61.0, 1.0) == 0
 
 
 def test_without_a_word_for_long_one_request_asks_which_forecast_is_right() -> None:
@@ -135,6 +135,41 @@ def test_without_a_word_for_long_one_request_asks_which_forecast_is_right() -> N
     assert asked == 10
     account.send(85.0)
     assert account.wait(85.5) > 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.0, 70.0), st.floats(0.0, 30.0), st.sampled_from([0.0, 0.0, 1.0, 5.0]), st.booleans()),
+        max_size=40,
+    )
+)
+def test_whatever_answers_say_there_is_a_wait_that_ends(history: list[tuple[float, float, float, bool]]) -> None:
+    """Limits of one, used up from the start, refused and told late: never an error, and a finite time to ask again."""
+    account, now = Account(1.0), 0.0
+    flying: list[tuple[float, float, Note, float, bool]] = []
+    for gap, late, remaining, is_refused in history:
+        now += gap
+        for at, sent_at, note, said, refused in sorted(flying, key=lambda one: one[0]):
+            if at <= now:
+                account.hear(note, sent_at, at, said)
+                if refused:
+                    account.mirror.refused(note, sent_at, at)
+        flying = [one for one in flying if one[0] > now]
+        for wait in (account.wait(now), account.mirror.glide(now, 1.0)):
+            assert 0.0 <= wait < 1e6
+            assert wait == 0.0 or now + wait > now
+        flying.append((now + late, now, account.send(now), remaining, is_refused))
+
+
+def test_an_account_that_never_had_anything_left_is_no_error() -> None:
+    account = Account(1.0)
+    for sent, heard in [(1.0, 2.0), (64.1, 125.0), (135.0, 145.0), (146.0, 156.0)]:
+        if sent == 64.1:
+            account.send(64.0)
+        note = account.send(sent)
+        account.hear(note, sent, heard, 0.0)
+        account.mirror.refused(note, sent, heard)
+    assert account.wait(157.0) > 0
 
 
 def test_a_refused_request_took_nothing() -> None:

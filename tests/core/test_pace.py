@@ -159,6 +159,35 @@ def test_a_window_that_was_filled_too_fast_is_not_asked_before_its_own_are_a_min
     assert now + pace.wait(now) >= oldest + 60.0 - 0.1
 
 
+@pytest.mark.parametrize("sharers", [2, 10])
+def test_runs_that_share_a_sliding_minute_use_it_up_together(sharers: int) -> None:
+    """Each has its part of the pace, its own trail, and hears what the others learn, and of their 429s."""
+    provider, rng, now, held, good, bad = Sliding(120), random.Random(sharers), 0.0, 0.0, 0, 0
+    runs = [Pace(0.0) for _ in range(sharers)]
+    for run in runs:
+        run.weight = float(sharers)
+    share = 1.0 / sharers
+    while now < 600.0:
+        now += 0.05
+        for run in rng.sample(runs, sharers):
+            if now < held or run.wait(now, share) > 0:
+                continue
+            run.take(now)
+            counts = now >= 300.0
+            if provider.lets_in(now):
+                run.accepted()
+                good += counts
+            else:
+                bad += counts
+                held = now + 0.5 + rng.random()
+                if run.refused(now, now):
+                    for other in runs:
+                        if other is not run:
+                            other.adopt(run.rate, now)
+    assert good / 300.0 * 60.0 >= 0.85 * 120
+    assert bad / (good + bad) <= 0.08
+
+
 def test_a_share_of_it_waits_longer() -> None:
     pace = Pace(0.0)
     for _ in range(60):

@@ -134,6 +134,35 @@ def test_a_request_that_was_refused_is_reckoned_a_larger_one() -> None:
     assert quota.need(100, 2) == quota.need(100, 9) == Need(25.0, 150.0)
 
 
+def spaced(quota: Quota, remaining: float) -> float:
+    """Seconds until 15 requests have gone, half a minute after an answer said that so much of 60 remains."""
+    need = Need(10.0, 10.0)
+    quota.heard(quota.take(0.0, need, 100), [Reading("requests", 60.0, remaining, None)], 0.1)
+    now = 30.0
+    for _ in range(15):
+        _, now = send(quota, now, need)
+    return now - 30.0
+
+
+def test_in_the_first_minute_what_remains_is_spread_unless_the_account_is_shared() -> None:
+    alone, shared = Quota(Quotas(), 0.0), Quota(Quotas(), 0.0)
+    shared.share({"requests": 1.0}, {"requests": 60.0}, None, 2, {}, 0.0)
+    slow, fast = spaced(alone, 20.0), spaced(shared, 20.0)
+    assert slow > fast + 2.0
+    # Only for that minute, whatever one request is said to need.
+    huge = Quota(Quotas(), 0.0)
+    huge.heard(huge.take(0.0, Need(1.0, 1.0), 100), [Reading("tokens", 6_000.0, 6_000.0, None)], 0.1)
+    huge.take(0.2, Need(1.0, 1.0), 100)
+    wait, _ = huge.wait(0.2, Need(9_000.0, 0.0))
+    assert wait <= 60.0
+
+
+def test_refusals_double_what_an_answer_is_reckoned_with_three_times_at_most() -> None:
+    quota = Quota(Quotas(tpm=10_000), 0.0)
+    quota.settle(quota.take(0.0, quota.need(100), 100), 25, 50, 0.0)
+    assert [quota.need(100, n).tokens_out for n in (0, 1, 2, 3, 50)] == [50.0, 100.0, 200.0, 400.0, 400.0]
+
+
 def test_a_429_that_headers_explain_lowers_no_pace_and_one_that_nothing_explains_does() -> None:
     need = Need(10.0, 10.0)
     explained, silent = Quota(Quotas(), 0.0), Quota(Quotas(), 0.0)

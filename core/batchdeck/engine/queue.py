@@ -28,7 +28,7 @@ class Work:
         self.transient = 0
         self.limited_since: float | None = None
         self.refusals = 0
-        """How often it was answered 429."""
+        """How often it was answered 429 for the account's rate."""
         self.due = 0.0
         self.ticket: Ticket | None = None
         """What was reserved of the account for the attempt that is in flight."""

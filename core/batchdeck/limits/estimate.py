@@ -39,8 +39,8 @@ class Estimate:
     def need(self, size: int, refusals: int = 0) -> Need:
         """What a request whose body has ``size`` bytes is likely to use.
 
-        refusals: how often it was answered 429. A request that is refused is a large one more often than not, so with
-        each of them a longer answer is reckoned with.
+        refusals: how often it was answered 429. Where tokens are the limit, what is refused is a large one more often
+        than not, so with each refusal a longer answer is reckoned with.
         """
         longer = self._answer * 2.0 ** min(refusals, MOST_DOUBLINGS)
         return Need(

@@ -35,7 +35,7 @@ MORE, REFUSED, REFUSED_FREE = 0.45, 0.0145, 0.003
 them is refused in the long run (Robbins and Monro, "A Stochastic Approximation Method", 1951); the smaller one where a
 margin costs nothing."""
 DEAR = 0.016
-"""Share of what there can be at most above which a margin is not made up for by the refusals that it spares."""
+"""A margin of this share of what there can be costs so much that the whole of ``REFUSED`` is taken instead."""
 MARGIN_AT_MOST = 0.5
 """Share of what there can be at most."""
 PROBE = 0.05
@@ -202,9 +202,11 @@ class Mirror:
 
     @property
     def _refusals_wanted(self) -> float:
-        """Share of the requests at the margin; more where a margin is dear."""
+        """Share of the requests at the margin: least where a margin costs nothing, most where it costs much."""
         if self._best is self._steady:
             return REFUSED_FREE
+        if self._most <= 0:
+            return REFUSED
         return REFUSED * min(1.0, max(0.5, self.margin / (DEAR * self._most)))
 
     @property
@@ -292,14 +294,14 @@ class Mirror:
             return None
         return self._best.at(now)
 
-    def glide(self, now: float, amount: float, share: float) -> float:
-        """Seconds until ``amount`` may be sent of what is to last for the first minute. share: of it, for this run."""
+    def glide(self, now: float, amount: float) -> float:
+        """Seconds until ``amount`` may be sent of what is to last for the first minute; 0 when that is over."""
         left = self._began + MINUTE - now
         level = self.level(now)
         if left <= 0 or level is None:
             return 0.0
         rate = max(GLIDE * self.rate, level / max(left, SETTLE) + self._sliding.drift)
-        return max(0.0, self._sent_at + amount / (rate * share) - now)
+        return max(0.0, min(left, self._sent_at + amount / rate - now))
 
     def wait(self, now: float, mark: float, amount: float) -> float:
         """Seconds until ``amount`` more may be sent, as far as is known; 0: now. mark: all that was sent by now."""
@@ -322,7 +324,7 @@ class Mirror:
             if self._may_probe(mark):
                 return 0.0
         elif quiet >= QUIET and self._other.level is not None and self._other.at(now) >= level + missing:  # noqa: SIM102
-            # The forecasts differ, and nothing is under way that could tell which of them is right.
+            # The forecasts differ, and no answer has told for long which of them is right.
             if self._may_probe(mark):
                 return 0.0
         return max(seconds, 0.01)

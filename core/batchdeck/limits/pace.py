@@ -35,7 +35,7 @@ AT_ONCE = 0.5
 HURRY = 1.5
 """How much faster than its rate a window may be filled that has room: a gap in it is gone a minute later."""
 LESS_FULL, SMALLER = 0.98, 0.7
-"""What is left of a window's rate after a 429, and at least of what was known of it."""
+"""What is left after a 429 of what a window holds, and at least of the pace before it."""
 SOONER = 0.5
 """How much sooner the pace of a window is back where it was: its 429s tell exactly how much it holds."""
 LEAST = 1 / 60
@@ -62,7 +62,7 @@ class Pace:
         """When the quota was used up for the first time, and how many had been let in by then."""
         self._own_wait = 0.0
         self._is_window = False
-        """Whether the account counts by the minute, be it a fixed or a sliding one."""
+        """Whether the account was taken for one that counts by the minute, be it a fixed or a sliding one."""
         self._again: float | None = None
         """When the first request went that was not refused since the quota was used up."""
 
@@ -117,6 +117,7 @@ class Pace:
             # Nothing has come back since the last: it tells of the same emptiness.
             self._level = min(self._level, 0.0)
             if self._is_window and self._top is not None:
+                # Until something comes back: then the curve goes on where it was.
                 self.rate = max(LEAST, min(self.rate, max(self._holds(sent_at), MUCH_LESS * self._top)))
             return False
         self._advance(now, 1.0)
@@ -191,7 +192,9 @@ class Pace:
     def _until_free(self, now: float) -> float:
         """Seconds until the last minute holds less than a minute's worth."""
         assert self.rate is not None
-        over = self._trail.between(now - MINUTE, now) + self.weight - max(self.weight, self.rate * MINUTE)
+        # Of an account that is shared, one of ours stands for several, so that it is known to that grain only.
+        grain = self.weight if self.weight > 1.0 else 0.0
+        over = self._trail.between(now - MINUTE, now) + self.weight - max(self.weight, self.rate * MINUTE) - grain
         if over <= 1e-9:
             return 0.0
         for at, amount in self._trail.after(now - MINUTE):

@@ -91,6 +91,8 @@ class _Limit:
         self.mirror: Mirror | None = None
         self.day: Day | None = None
         self.share = 1.0
+        self.was_shared = False
+        """Whether another run of this machine used it too."""
 
     def __repr__(self) -> str:
         return f"<{self.meter} {self.limit} {self.bucket} {self.mirror}>"
@@ -137,8 +139,9 @@ class _Limit:
         wait = self.day.wait(now, amount) if self.day is not None else 0.0
         if self.mirror is not None:
             wait = max(wait, min(KNOCK, self.mirror.wait(now, mark, amount)))
-            if self.window == MINUTE:
-                wait = max(wait, self.mirror.glide(now, amount, self.share))
+            if self.window == MINUTE and self.said is not None and not self.was_shared:
+                # Runs that share an account are spaced by their shares, and would be strangers to each other here.
+                wait = max(wait, self.mirror.glide(now, amount))
         if self.bucket is not None:
             # What the provider held back may be made up for: by its own count, not by ours.
             self.bucket.blocked = wait > 0 and self.source == "header"
@@ -195,6 +198,7 @@ class Quota:
         for meter, limit in self._limits.items():
             limit.shared = limits.get(meter)
             limit.share = shares.get(meter, 1.0)
+            limit.was_shared |= holders > 1
             limit.resize(now)
             if limit.day is not None:
                 limit.day.spare = left.get(meter, math.inf)
