@@ -502,11 +502,12 @@ def test_the_command_prints_its_base_url_first_and_dies_with_its_parent() -> Non
         assert process.wait(10) == 0
 
 
-def test_the_command_takes_every_option_of_a_quota() -> None:
+def test_the_command_takes_every_option_of_a_quota_and_of_a_busy_server() -> None:
     flags = "--rpm 60 --input-tpm 900 --output-tpm 800 --rpd 500 --tpd 9000 --shape fixed --window-offset 9"
     more = "--headers groq --no-retry-after --stranger 0.25 --shrink-at 50 --shrink-to 0.4"
     ends = "--down-at 70 --down-for 8 --down refuse --out-of-money-at 90 --out-of-money-for 7"
-    with started(*flags.split(), *more.split(), *ends.split()) as (_, url):
+    busy = "--slots 12 --contention 0.02 --coherency 0.0004"
+    with started(*flags.split(), *more.split(), *ends.split(), *busy.split()) as (_, url):
         request = urllib.request.Request(url.removesuffix("/v1") + "/sim/options", b"{}")
         with urllib.request.urlopen(request, timeout=10) as answer:
             options = build(json.load(answer))
@@ -528,6 +529,9 @@ def test_the_command_takes_every_option_of_a_quota() -> None:
         down="refuse",
         out_of_money_at=90,
         out_of_money_for=7,
+        slots=12,
+        contention=0.02,
+        coherency=0.0004,
     )
 
 
@@ -546,6 +550,7 @@ def test_the_command_ends_cleanly_on_a_signal(number: int) -> None:
         (["--fault", "boom=0.1"], "unknown fault 'boom'"),
         (["--fault", "hang"], "NAME=RATE"),
         (["--rpm", "0"], "rpm is 0"),
+        (["--slots", "0"], "slots is 0"),
         (["--stranger", "1"], "stranger is 1"),
         (["--require-key", "NO_SUCH_VARIABLE_HERE"], "NO_SUCH_VARIABLE_HERE"),
     ],

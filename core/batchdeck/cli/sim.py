@@ -26,6 +26,10 @@ Examples:
       an account quota: x-ratelimit-* headers, 429 and Retry-After beyond it
   batchdeck sim --latency-ms 50 --seed 7
       every response takes exactly 50 ms
+  batchdeck sim --slots 16
+      a server of one's own: 16 answers at a time, others wait, and it never says 429
+  batchdeck sim --contention 0.02 --coherency 0.0004
+      each answer slows the others: most items a second at about 50 at once
   batchdeck sim --rpm 600 --shape fixed --headers none --no-retry-after
       a quota that begins anew each minute, and not a word about it
   batchdeck sim --rpm 600 --stranger 0.5 --shrink-at 300 --shrink-to 0.3
@@ -58,6 +62,14 @@ While it runs:
 @click.option(
     "--answer-tokens", type=float, default=_DEFAULTS.answer_tokens, show_default=True, help="Median answer length."
 )
+@click.option("--slots", type=int, help="Answers made at once; others wait for a slot, as at vLLM or Ollama.")
+@click.option(
+    "--contention",
+    type=float,
+    default=0.0,
+    help="How much slower each other answer makes one, as a share of its time, e.g. 0.02.",
+)
+@click.option("--coherency", type=float, default=0.0, help="The same for each pair of answers, e.g. 0.0004.")
 @click.option("--rpm", type=float, help="Account quota: requests a minute.")
 @click.option("--tpm", type=float, help="Account quota: tokens a minute, prompts and answers.")
 @click.option("--input-tpm", type=float, help="Account quota: tokens of prompts a minute.")

@@ -2,7 +2,8 @@
 
 No I/O and no clock: the caller hands in ``now`` and carries the ``Plan`` out. An answer's text, latency and fault
 depend only on the seed, on the request's content, and on how many times this same content was let in before; so one
-seed gives the same answers whatever the order of arrival. Only the quota and outages depend on time.
+seed gives the same answers whatever the order of arrival. Only the quota, outages and how busy the server is depend on
+time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from batchdeck.sim.headers import EPOCH, Headers, say_retry_after
 from batchdeck.sim.options import FAULTS, SimOptions
 from batchdeck.sim.quota import Quota, Verdict
 from batchdeck.sim.refusals import FAULTY, Refusal, complaint, too_large, too_many
+from batchdeck.sim.service import Service
 
 MODELS = ("simulated", "simulated-mini")
 """What ``/v1/models`` lists. Any other name is answered too."""
@@ -79,6 +81,7 @@ class SimModel:
         self.key = key
         self._seen: dict[int, int] = {}
         self._refused = 0
+        self.service = Service()
         self.begin(now, epoch)
 
     def __repr__(self) -> str:
@@ -132,7 +135,20 @@ class SimModel:
         if verdict.wait > 0:
             return self._limit(verdict, headers)
         self._seen[content] = turn + 1
+        plan = self._serve(plan, now)
         return msgspec.structs.replace(plan, headers=headers) if headers else plan
+
+    def _serve(self, plan: Plan, now: float) -> Plan:
+        """The same answer in the time that it takes on a server as busy as this one."""
+        options = self.options
+        if options.slots is None and not options.contention and not options.coherency:
+            return plan
+        wait, stretch = self.service.begin(now, plan.seconds, options.slots, options.contention, options.coherency)
+        return msgspec.structs.replace(
+            plan,
+            times=tuple(wait + at * stretch for at in plan.times),
+            seconds=wait + plan.seconds * stretch,
+        )
 
     def _draw(self, body: dict[str, Any], content: int, turn: int) -> Plan:
         """The answer to this content on its ``turn``-th time, with its latency and its fault."""

@@ -45,6 +45,12 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Median of tokens a second within one answer (lognormal)."""
     answer_tokens: float = 40.0
     """Median length of an answer (lognormal)."""
+    slots: int | None = None
+    """Answers that are made at once, others wait for one of them to end; None: any number."""
+    contention: float = 0.0
+    """How much slower each other answer that is being made makes one, as a share of its own time."""
+    coherency: float = 0.0
+    """The same for each pair of them, which in the end makes more at once worse than fewer."""
     rpm: float | None = None
     """Requests a minute that the account may send; None: any number."""
     tpm: float | None = None
@@ -97,6 +103,9 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         _check("ttft_ms", self.ttft_ms, least=0)
         _check("token_rate", self.token_rate, above=0)
         _check("answer_tokens", self.answer_tokens, least=1)
+        _check("slots", self.slots, least=1, most=100_000)
+        _check("contention", self.contention, least=0, most=1)
+        _check("coherency", self.coherency, least=0, most=1)
         for name in ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "tpd"):
             _check(name, getattr(self, name), above=0)
         for name in ("window_offset", "shrink_at", "down_at", "down_for", "out_of_money_at", "out_of_money_for"):
