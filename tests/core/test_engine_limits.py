@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from batchdeck.engine.queue import Work
+from batchdeck.limits.estimate import Need
 from batchdeck.model import Budget, Limits, Quotas
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
@@ -61,6 +63,27 @@ def test_a_429_holds_the_whole_run_then_it_ramps_up(tmp_path: Path) -> None:
         held = sum(sample.cooldown for sample in reader.samples())
         assert held == pytest.approx(after[0] - at, rel=0.02)
         assert "rate_limited" in [event.kind for event in reader.events()]
+
+
+def test_what_was_refused_is_reckoned_a_larger_request_when_it_goes_again(tmp_path: Path) -> None:
+    """Where tokens are the limit it is the large one that does not fit, and it would be refused again and again."""
+
+    async def main() -> list[float]:
+        provider = Scripted(lambda number, body: refusal(429, retry_after="1") if number in (20, 21) else good())
+        rig = Rig(tmp_path / "run.db", 40, SimOptions(), transport=provider, concurrency=1)
+        enter, reckoned = rig.engine.admission.enter, []
+
+        def entered(now: float, work: Work, need: Need, size: int) -> None:
+            reckoned.append((work.item.idx, need.tokens_out))
+            enter(now, work, need, size)
+
+        rig.engine.admission.enter = entered  # type: ignore[method-assign]
+        assert await rig.run() == "done"
+        return [tokens for idx, tokens in reckoned if idx == 20]
+
+    first, second, third = virtually(main)
+    assert second == pytest.approx(2 * first)
+    assert third == pytest.approx(4 * first)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -124,6 +124,13 @@ def test_in_its_first_minute_what_remains_is_made_to_last_with_a_stranger_on_the
     assert account.mirror.glide(61.0, 1.0) == 0
 
 
+def test_a_small_bucket_is_not_spread_over_the_first_minute() -> None:
+    account = Account(60.0)
+    account.hear(account.send(0.0), 0.0, 0.0, 11)
+    account.send(0.1)
+    assert account.mirror.glide(0.1, 1.0) == 0
+
+
 def test_without_a_word_for_long_one_request_asks_which_forecast_is_right() -> None:
     """A sliding minute that was used in its first quarter only: by that forecast nothing comes back for long."""
     account = Account(60.0)

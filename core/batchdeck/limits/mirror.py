@@ -42,6 +42,8 @@ PROBE = 0.05
 """Where nothing seems to come back, the mirror opens at this share of the limit's rate: it may be wrong."""
 QUIET = 10.0
 """Seconds without an answer after which one request may go that only the forecast believes in that is not the best."""
+WIDE = 0.6
+"""Where less than this share of a minute's limit remains at most, it is a bucket: what it refills need not last."""
 GLIDE = 0.6
 """Share of the limit's rate that may be used in the first minute at least."""
 TURN = 0.25
@@ -298,7 +300,7 @@ class Mirror:
         """Seconds until ``amount`` may be sent of what is to last for the first minute; 0 when that is over."""
         left = self._began + MINUTE - now
         level = self.level(now)
-        if left <= 0 or level is None:
+        if left <= 0 or level is None or self._most < WIDE * MINUTE * self.rate:
             return 0.0
         rate = max(GLIDE * self.rate, level / max(left, SETTLE) + self._sliding.drift)
         return max(0.0, min(left, self._sent_at + amount / rate - now))
