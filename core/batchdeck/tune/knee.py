@@ -165,6 +165,7 @@ def recommend(levels: Sequence[Level], most: int, rng: random.Random) -> Recomme
 def _resampled(levels: Sequence[Level], curve: Curve, reach: float, rng: random.Random) -> list[int]:
     """Knees of as many data sets as the curve and its noise could have given (parametric bootstrap)."""
     whole = sum(level.seconds for level in levels) / len(levels)
+    levels = _merged(levels)
     found = []
     for _ in range(RESAMPLES):
         again = [
@@ -180,6 +181,17 @@ def _resampled(levels: Sequence[Level], curve: Curve, reach: float, rng: random.
         if other is not None:
             found.append(other.knee(reach))
     return found or [curve.knee(reach)]
+
+
+def _merged(levels: Sequence[Level]) -> list[Level]:
+    """All measurements of one concurrency as one."""
+    seconds: dict[float, float] = {}
+    done: dict[float, float] = {}
+    for level in levels:
+        n = level.concurrency
+        seconds[n] = seconds.get(n, 0.0) + level.seconds
+        done[n] = done.get(n, 0.0) + level.seconds * level.throughput
+    return [Level(concurrency=n, throughput=done[n] / seconds[n], seconds=seconds[n]) for n in seconds]
 
 
 def _least_squares(rows: Sequence[tuple[tuple[float, ...], float]]) -> list[float] | None:
