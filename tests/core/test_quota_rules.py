@@ -134,21 +134,15 @@ def test_a_request_that_was_refused_is_reckoned_a_larger_one() -> None:
     assert quota.need(100, 2) == quota.need(100, 9) == Need(25.0, 150.0)
 
 
-def spaced(quota: Quota, remaining: float) -> float:
-    """Seconds until 15 requests have gone, half a minute after an answer said that so much of 60 remains."""
-    need = Need(10.0, 10.0)
-    quota.heard(quota.take(0.0, need, 100), [Reading("requests", 60.0, remaining, None)], 0.1)
-    now = 30.0
-    for _ in range(15):
-        _, now = send(quota, now, need)
-    return now - 30.0
-
-
 def test_in_the_first_minute_what_remains_is_spread_unless_the_account_is_shared() -> None:
-    alone, shared = Quota(Quotas(), 0.0), Quota(Quotas(), 0.0)
-    shared.share({"requests": 1.0}, {"requests": 60.0}, None, 2, {}, 0.0)
-    slow, fast = spaced(alone, 20.0), spaced(shared, 20.0)
-    assert slow > fast + 2.0
+    alone, shared, need = Quota(Quotas(), 0.0), Quota(Quotas(), 0.0), Need(10.0, 10.0)
+    shared.share({"requests": 1.0}, {"requests": 600.0}, None, 2, {}, 0.0)
+    for quota in (alone, shared):
+        quota.heard(quota.take(0.0, need, 100), [Reading("requests", 600.0, 400.0, None)], 0.1)
+        quota.take(0.2, need, 100)
+    # 400 in a minute are one in 0.15 s.
+    assert alone.wait(0.2, need) == (pytest.approx(0.15, rel=0.05), "rpm")
+    assert shared.wait(0.2, need) == (0.0, None)
     # Only for that minute, whatever one request is said to need.
     huge = Quota(Quotas(), 0.0)
     huge.heard(huge.take(0.0, Need(1.0, 1.0), 100), [Reading("tokens", 6_000.0, 6_000.0, None)], 0.1)
