@@ -45,16 +45,16 @@ Meter = Literal["requests", "tokens", "input_tokens", "output_tokens", "requests
 """What a provider counts: the first four a minute, the last two a day. ``tokens`` are input and output together."""
 
 Reason = Literal[
-    "cap", "rpm", "tpm", "daily", "cooldown", "backoff", "breaker", "budget", "store", "machine", "input", "paused",
-    "stopping", "connecting", "first_token", "streaming",
+    "cap", "rpm", "tpm", "daily", "cooldown", "backoff", "breaker", "budget", "store", "machine", "input", "sweep",
+    "paused", "stopping", "connecting", "first_token", "streaming",
 ]  # fmt: skip
 """Why an unfinished item waits.
 
 ``cap``: behind the concurrency. ``rpm``, ``tpm``, ``daily``: for the account's quota. ``cooldown``: a 429 holds the
 account. ``backoff``: this item is tried again later. ``breaker``: the provider is down or out of quota. ``budget``:
 what is in flight may use up the rest. ``store``: for the disk, also answered and not yet committed. ``machine``: this
-process is behind. ``input``: nothing is read in yet. ``paused``, ``stopping``: by a person, or to end the run. The last
-three are in flight."""
+process is behind. ``input``: nothing is read in yet. ``sweep``: for the end of a measured level. ``paused``,
+``stopping``: by a person, or to end the run. The last three are in flight."""
 
 
 class Quotas(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +81,18 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     max_errors: float | None = None
     deadline_at: float | None = None
     max_outage: float | None = None
+
+
+class Autotune(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the engine turns the concurrency itself, and between which bounds. None: no bound of a person's.
+
+    ``ceiling``: where a person turned it to by hand while the engine did: from then on it goes no higher by itself.
+    """
+
+    is_on: bool = False
+    least: int | None = None
+    most: int | None = None
+    ceiling: int | None = None
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +130,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars for a million input and output tokens, where no price list knows the model."""
     priority: int = 1
     """Weight of this run among those that share its account, 1 to 100."""
+    autotune: Autotune = Autotune()
 
 
 class InputRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,6 +330,59 @@ class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
 
 
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine does about its concurrency. ``sentence``: that and why, to a person.
+
+    ``least`` and ``most``: the bounds that hold now, whoever set them; ``ceiling``: a person's hand in them.
+    """
+
+    is_on: bool = False
+    phase: Literal["off", "climbing", "measuring", "settled", "probing", "backing off", "resting"] = "off"
+    sentence: str = ""
+    least: int = 1
+    most: int = 10_000
+    ceiling: int | None = None
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """One level of a sweep. ``seconds``: from its first request to its last answer; ``throughput``: settled items a
+    second.
+
+    ``speedup``: of the throughput over that of one at a time, None where that was not measured; ``efficiency``: its
+    share of the concurrency. ``queue_depth``: items of this level that waited at a time, on average. ``success``: share
+    of the items settled that are done. ``errors``: attempts that ended so, by class. ``memory``: bytes resident, at
+    most.
+    """
+
+    concurrency: int
+    items: int
+    seconds: float
+    throughput: float
+    tokens_rate: float
+    done: int
+    failed: int
+    attempts: int
+    retries: int
+    rate_limit_hits: int
+    queue_depth: float
+    success: float
+    e2e: Percentiles | None = None
+    ttft: Percentiles | None = None
+    errors: dict[str, int] = {}
+    memory: int | None = None
+    speedup: float | None = None
+    efficiency: float | None = None
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+    """A measured sweep, under way or over. ``levels``: (concurrency, items) in the order they are measured."""
+
+    levels: tuple[tuple[int, int], ...]
+    measured: tuple[Measured, ...] = ()
+    is_over: bool = False
+    sentence: str = ""
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole state of a live run, frozen. The console draws from this and from the run file, nothing else."""
 
@@ -360,6 +426,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """``rate-limited``: a 429 came, or the account's quota held the run in the last minute."""
     shared_by: int = 1
     """Runs of this machine that use the same account now, this one among them."""
+    tuning: Tuning = Tuning()
+    sweep: Sweep | None = None
+    """The newest sweep of this session."""
 
 
 class LiveRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -380,7 +449,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A command to a live run. ``concurrency`` takes ``value`` (absolute) or ``by`` (relative)."""
+    """A command to a live run. ``concurrency`` takes ``value`` (absolute) or ``by`` (relative): a turn by hand."""
 
     name: Literal["concurrency", "configure", "pause", "resume", "drain", "cancel", "retry"]
     value: int | None = None
@@ -518,6 +587,12 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """``Waiting.counts`` at the end of the interval."""
     held: dict[str, float] = {}
     """Seconds of the interval that each reason kept the next request from starting."""
+    ttft: dict[int, int] = {}
+    """Of the good answers committed in the interval, in seconds: counts by bucket of ``metrics.histogram``."""
+    itl: dict[int, int] = {}
+    e2e: dict[int, int] = {}
+    stalled: int = 0
+    """Streams that began and then fell silent, at most at a time."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -528,10 +603,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     kind: str
     """``started`` ``resumed`` ``concurrency`` ``pause`` ``resume`` ``drain`` ``cancel`` ``retry`` ``rate_limited``
-    ``stopped`` ``store`` ``ended`` ``breaker`` ``quota`` ``settings``"""
+    ``stopped`` ``store`` ``ended`` ``breaker`` ``quota`` ``settings`` ``tune`` ``sweep``
+
+    ``concurrency``: a person turned the cap; ``tune``: the engine did, and the detail says why."""
     detail: str
     value: float | None = None
-    """For ``concurrency``: the new cap."""
+    """For ``concurrency``, ``tune`` and ``sweep``: the new cap."""
 
 
 class RunMeta(msgspec.Struct, frozen=True, kw_only=True):

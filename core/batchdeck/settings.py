@@ -1,6 +1,7 @@
 """What can be changed while a run goes: one table for the command line, the control API and the console.
 
-A setting travels as a number, or None for *no limit*; how a person writes it is ``parse``, how it is shown ``show``.
+A setting travels as a number, or None for *no limit* (of the concurrency: *auto*); how a person writes it is ``parse``,
+how it is shown ``show``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import msgspec
 from batchdeck.errors import UsageError
 from batchdeck.model import RunConfig
 
-Kind = Literal["count", "money", "errors", "moment", "seconds"]
+Kind = Literal["cap", "count", "money", "errors", "moment", "seconds"]
 OFF = ("off", "none", "no")
+AUTO = "auto"
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 _SPANS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 _DIGITS = r"\d+(?:\.\d+)?"
@@ -43,8 +45,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
-        Setting(name="concurrency", field=("concurrency",), kind="count", title="concurrency",
-                does="requests in flight at once", most=10_000, required=True),
+        Setting(name="concurrency", field=("concurrency",), kind="cap", title="concurrency",
+                does="requests in flight at once; auto: the engine finds how many pay", most=10_000, whole=True),
+        Setting(name="min_concurrency", field=("autotune", "least"), kind="count", title="auto at least",
+                does="the engine turns the concurrency no lower", most=10_000, whole=True),
+        Setting(name="max_concurrency", field=("autotune", "most"), kind="count", title="auto at most",
+                does="the engine turns the concurrency no higher", most=10_000, whole=True),
         Setting(name="rpm", field=("quotas", "rpm"), kind="count", title="requests a minute",
                 does="never send more requests a minute"),
         Setting(name="tpm", field=("quotas", "tpm"), kind="count", title="tokens a minute",
@@ -81,9 +87,11 @@ def parse(name: str, text: str, now_at: float) -> float | None:
     """
     setting = _known(name)
     text = text.strip()
-    if text.lower() in OFF:
+    if setting.kind == "cap" and text.lower() == AUTO:
+        return None
+    if text.lower() in OFF and setting.kind != "cap":
         return check(name, None)
-    readers = {"count": _number, "money": _money, "errors": _errors, "seconds": _span}
+    readers = {"cap": _number, "count": _number, "money": _money, "errors": _errors, "seconds": _span}
     if setting.kind == "moment" and re.fullmatch(r"\d{4}|\d{8}", text, re.ASCII):
         # 1730 seconds, or half past five? 20260131 seconds, or a day?
         raise UsageError(f"{_option(name)}: '{text}' can be read in two ways; write 17:30 or 2h30m, or 2026-01-31")
@@ -121,17 +129,36 @@ def check(name: str, value: float | None) -> float | None:
 def apply(config: RunConfig, changes: Mapping[str, float | None]) -> RunConfig:
     """The config with these settings. Raises ``UsageError``, before anything is changed."""
     for name, given in changes.items():
-        value, (first, *rest) = check(name, given), _known(name).field
-        whole = int(value) if _known(name).required and value is not None else value
+        value, setting = check(name, given), _known(name)
+        if setting.kind == "cap":
+            config = _tuned(config, value)
+            continue
+        first, *rest = setting.field
+        whole = int(value) if (setting.required or first == "autotune") and value is not None else value
         inner = msgspec.structs.replace(getattr(config, first), **{rest[0]: whole}) if rest else whole
         config = msgspec.structs.replace(config, **{first: inner})
+    least, most = config.autotune.least, config.autotune.most
+    if least is not None and most is not None and least > most:
+        raise UsageError(f"--min-concurrency {least} is more than --max-concurrency {most}")
     return config
+
+
+def _tuned(config: RunConfig, cap: float | None) -> RunConfig:
+    """A fixed concurrency, or None: the engine's to find, from where it stands. Either way a new beginning: no ceiling
+    of earlier is left."""
+    autotune = msgspec.structs.replace(config.autotune, is_on=cap is None, ceiling=None)
+    return msgspec.structs.replace(
+        config, autotune=autotune, concurrency=config.concurrency if cap is None else int(cap)
+    )
 
 
 def read(config: RunConfig) -> dict[str, float | None]:
     """All settings of a config."""
     found: dict[str, float | None] = {}
     for name, setting in SETTINGS.items():
+        if setting.kind == "cap":
+            found[name] = None if config.autotune.is_on else config.concurrency
+            continue
         value = config
         for part in setting.field:
             value = getattr(value, part)
@@ -142,7 +169,7 @@ def read(config: RunConfig) -> dict[str, float | None]:
 def show(name: str, value: float | None) -> str:
     """A setting as a person reads it, and as ``parse`` takes it back: ``500``, ``$2.50``, ``5%``, ``off``."""
     if value is None:
-        return "off"
+        return AUTO if _known(name).kind == "cap" else "off"
     match _known(name).kind:
         case "money":
             return f"${value:,.2f}" if value == round(value, 2) else f"${_plain(value)}"
@@ -173,6 +200,7 @@ def _span_text(seconds: float) -> str:
 
 
 _EXAMPLES = {
+    "cap": "a number such as 40, or auto",
     "count": "a number such as 500, 90k or 2m",
     "money": "an amount such as 2.50",
     "errors": "a number such as 50, or a share such as 5%",

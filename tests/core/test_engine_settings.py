@@ -101,7 +101,7 @@ def test_several_are_set_at_once_and_kept_for_a_resume(tmp_path: Path) -> None:
     ("wrong", "words"),
     [
         ({"rpm": 0}, "--rpm is 0; it must be 1 to 1,000,000,000,000"),
-        ({"concurrency": None}, "--concurrency cannot be taken off"),
+        ({"priority": None}, "--priority cannot be taken off"),
         ({"concurrency": 2.5}, "--concurrency is 2.5; it is a whole number"),
         ({"max_cost": -1}, "--max-cost is -1; it must be 0 to"),
         ({"max_errors": 1.5}, "--max-errors is 1.5; it is a whole number, or a share"),

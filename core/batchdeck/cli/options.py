@@ -62,9 +62,18 @@ class SettingValue(click.ParamType["Given"]):
         return Given(settings.parse(self._setting, value, datetime.now(tz=UTC).timestamp()))
 
 
-_METAVARS = {"count": "N", "money": "DOLLARS", "errors": "N|SHARE%", "moment": "WHEN", "seconds": "TIME"}
+_METAVARS = {
+    "cap": "N|auto",
+    "count": "N",
+    "money": "DOLLARS",
+    "errors": "N|SHARE%",
+    "moment": "WHEN",
+    "seconds": "TIME",
+}
 _HELP = {
-    "concurrency": "Requests in flight at once; + and - change it while it runs.",
+    "concurrency": "Requests in flight at once, or 'auto': as many as pay. + and - change it while it runs.",
+    "min_concurrency": "With auto: never fewer.",
+    "max_concurrency": "With auto: never more.",
     "rpm": "Requests a minute at most, e.g. 500. Without it: learned from the provider's answers, as all these are.",
     "tpm": "Tokens a minute at most, in and out, e.g. 90k.",
     "input_tpm": "Input tokens a minute at most.",

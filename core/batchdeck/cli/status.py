@@ -22,6 +22,7 @@ REASONS: dict[Reason, str] = {
     "store": "for the disk",
     "machine": "this machine is behind",
     "input": "for the input to be read",
+    "sweep": "for a measured level to end",
     "paused": "paused",
     "stopping": "the run is ending",
     "connecting": "connecting",

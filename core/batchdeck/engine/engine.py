@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from batchdeck.engine.admission import Admission, Held
 from batchdeck.engine.attempt import Flight
+from batchdeck.engine.chores import Chores
 from batchdeck.engine.gate import MOST
 from batchdeck.engine.ingest import Arrived
 from batchdeck.engine.journal import Journal, Trace
@@ -46,14 +47,7 @@ from batchdeck.store.writer import Commit, Store
 
 log = logging.getLogger("batchdeck.engine")
 
-SWEEP_SECONDS = 0.05
-SAMPLE_SECONDS = 1.0
-
 Ending = Literal["done", "drained", "cancelled", "stopped", "failed"]
-
-
-class EngineStuck(BatchdeckError):
-    """Items wait, and nothing that could move them is under way: a bug, reported instead of hanging."""
 
 
 class Slots(Protocol):
@@ -124,6 +118,7 @@ class Engine:
         self.pool = Pool(slots.fly, self._landed, self._is_spare)
         self.journal = Journal(store, wall, counts, samples, trace)
         self.steer = Steering(self, store)
+        self._chores = Chores(self)
         self.putting_back = 0
         self.is_limited = False
         """Whether it is a limit that stops the run: raised in time, the run goes on."""
@@ -158,7 +153,7 @@ class Engine:
         try:
             async with asyncio.TaskGroup() as group:
                 self.pool.open(group)
-                chores = [group.create_task(self._sweep()), group.create_task(self._sampling())]
+                chores = [group.create_task(chore) for chore in self._chores.all()]
                 if self._ingest is not None and not self.ingest_complete:
                     chores.append(group.create_task(self._ingesting(self._ingest)))
                 self.check_limits()
@@ -187,7 +182,7 @@ class Engine:
         return ending
 
     async def _finish(self, ending: Ending) -> None:
-        self._sample()
+        self._chores.sample()
         message, now = self.message, self._wall()
         self.note("ended", f"{ending}: {message}" if message else ending)
         if self.store_trouble is not None:
@@ -440,21 +435,7 @@ class Engine:
         self.broken_store = self.message = str(error)
         self._end("failed")
 
-    # -- chores
-
-    async def _sweep(self) -> None:
-        """Time limits, 20 times a second: one float compared for each request in flight."""
-        asleep = self._loop.time()
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            now = self._loop.time()
-            self.waits.late(now, now - asleep - SWEEP_SECONDS)
-            asleep = now
-            late = [flight for flight in self.flights.values() if flight.deadline <= now and flight.phase != "store"]
-            for flight in late:
-                flight.stop(flight.deadline_kind)
-            self.check_limits()
-            self._check_stuck()
+    # -- limits that end it
 
     def check_limits(self) -> None:
         """Is a budget used up, a deadline over, the provider down for too long?"""
@@ -474,36 +455,6 @@ class Engine:
         self._stop, self.message, self.state, self.is_limited = None, "", "running", False
         self.note("resume", "resumed")
         return True
-
-    def _check_stuck(self) -> None:
-        if not self._is_idle():
-            return
-        self.dispatch()
-        if self._is_idle():
-            raise EngineStuck(f"items wait but nothing can move them: {self!r}")
-
-    def _is_idle(self) -> bool:
-        """The run is not over, and no answer, commit, timer or arrival is awaited."""
-        return (
-            self.state == "running"
-            and self.ingest_complete
-            and self.store_trouble is None
-            and self._timer is None
-            and not (self.gate.in_flight or self.uncommitted or self.ahead.is_pulling or self.putting_back)
-            and self._ended is not None
-            and not self._ended.done()
-        )
-
-    async def _sampling(self) -> None:
-        while True:
-            await asyncio.sleep(SAMPLE_SECONDS)
-            self._sample()
-
-    def _sample(self) -> None:
-        held = self.waits.take(self._loop.time())
-        self.journal.sample(
-            self.counts, self.gate.cap, self.queued, self.queue.backoff, self.cooldown, self.reasons(), held
-        )
 
     def _drop_flights(self) -> None:
         """Their answers could not be kept."""
@@ -527,6 +478,19 @@ class Engine:
         if held == "cap" and self.waits.is_late(now):
             held = "machine"
         return tally(self.flights, self.queue.waiting, self.counts.unfinished, held, now, self.cooldown.until)
+
+    @property
+    def is_idle(self) -> bool:
+        """The run is not over, and no answer, commit, timer or arrival is awaited."""
+        return (
+            self.state == "running"
+            and self.ingest_complete
+            and self.store_trouble is None
+            and self._timer is None
+            and not (self.gate.in_flight or self.uncommitted or self.ahead.is_pulling or self.putting_back)
+            and self._ended is not None
+            and not self._ended.done()
+        )
 
     @property
     def is_over(self) -> bool:

@@ -57,7 +57,9 @@ class Steering:
         said = [f"{name.replace('_', ' ')} {settings.show(name, before[name])} → {settings.show(name, after[name])}"
                 for name in changed if name != "concurrency"]  # fmt: skip
         if said:
-            self.keep(msgspec.structs.replace(config, concurrency=engine.config.concurrency))
+            kept = engine.config.autotune
+            tune = msgspec.structs.replace(config.autotune, is_on=kept.is_on, ceiling=kept.ceiling)
+            self.keep(msgspec.structs.replace(config, concurrency=engine.config.concurrency, autotune=tune))
             engine.admission.configure(engine.config, engine.now())
             engine.note("settings", ", ".join(said))
         if "concurrency" in changed:

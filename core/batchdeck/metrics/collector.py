@@ -7,7 +7,23 @@ from collections.abc import Mapping
 from batchdeck.limits.cooldown import Cooldown
 from batchdeck.metrics.histogram import Histogram
 from batchdeck.metrics.window import RateWindow
-from batchdeck.model import Counts, Reason, Sample, Settlement
+from batchdeck.model import Counts, Reason, Sample, Settlement, Timings
+
+
+class _Latencies:
+    """Of the answers since the last sample."""
+
+    def __init__(self) -> None:
+        self.ttft = Histogram()
+        self.itl = Histogram()
+        self.e2e = Histogram()
+
+    def add(self, timings: Timings) -> None:
+        self.e2e.add(timings.seconds)
+        if timings.ttft is not None:
+            self.ttft.add(timings.ttft)
+        if timings.itl is not None:
+            self.itl.add(timings.itl)
 
 
 class Collector:
@@ -17,6 +33,7 @@ class Collector:
         """counts: as committed. since: as the last sample of an earlier collector left them, so that none is missed."""
         self.ttft = Histogram()
         self.e2e = Histogram()
+        self._since = _Latencies()
         self.tokens_in = Histogram()
         self.tokens_out = Histogram()
         self.items = RateWindow()
@@ -68,6 +85,7 @@ class Collector:
             self.e2e.add(settled.timings.seconds)
             if settled.timings.ttft is not None:
                 self.ttft.add(settled.timings.ttft)
+            self._since.add(settled.timings)
 
     def elapsed(self, now: float) -> float:
         """Engine seconds since the run began, over all sessions."""
@@ -105,7 +123,11 @@ class Collector:
             queue_depth=self._queue_area / dt if dt > 0 else float(queued),
             waits={str(reason): count for reason, count in waits.items()},
             held=held,
+            ttft=self._since.ttft.buckets,
+            itl=self._since.itl.buckets,
+            e2e=self._since.e2e.buckets,
         )
+        self._since = _Latencies()
         self._sampled = now
         self._counts = counts
         self._area = self._queue_area = 0.0

@@ -6,7 +6,7 @@ Bucket ``i`` holds values in ``(γ^(i-1), γ^i]`` with γ = 1.02, as in DDSketch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from batchdeck.model import Percentiles
 
@@ -30,10 +30,23 @@ class Histogram:
         self.sum += max(value, 0.0)
 
     def merge(self, other: Histogram) -> None:
-        for key, count in other._buckets.items():
-            self._buckets[key] = self._buckets.get(key, 0) + count
-        self.total += other.total
+        self._count(other._buckets)
         self.sum += other.sum
+
+    @property
+    def buckets(self) -> dict[int, int]:
+        """Counts by bucket, as ``fill`` takes them."""
+        return dict(self._buckets)
+
+    def fill(self, buckets: Mapping[int, int]) -> None:
+        """Count what other histograms held. Their sum is not known: each value counts as the middle of its bucket."""
+        self._count(buckets)
+        self.sum += sum(_value(key) * count for key, count in buckets.items())
+
+    def _count(self, buckets: Mapping[int, int]) -> None:
+        for key, count in buckets.items():
+            self._buckets[key] = self._buckets.get(key, 0) + count
+            self.total += count
 
     def quantile(self, q: float) -> float:
         """The smallest value that a share ``q`` of all values does not exceed (nearest rank).
@@ -47,7 +60,7 @@ class Histogram:
         for key in sorted(self._buckets):
             seen += self._buckets[key]
             if seen >= rank:
-                return 2 * GAMMA**key / (1 + GAMMA)
+                return _value(key)
         raise AssertionError("the counts do not add up")
 
     def percentiles(self) -> Percentiles | None:
@@ -69,6 +82,11 @@ class Histogram:
                 seen += self._buckets[keys.pop()]
             counts.append(seen)
         return counts
+
+
+def _value(key: int) -> float:
+    """The value of a bucket from which no value in it is further than 1 %."""
+    return 2 * GAMMA**key / (1 + GAMMA)
 
 
 def _key(value: float) -> int:

@@ -54,10 +54,16 @@ def _make(kind: type[T], row: Sequence[Any]) -> T:
     return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
 
 
+_BUCKETS = msgspec.json.Decoder(dict[int, int])
+
+
 def _sample(values: dict[str, Any]) -> Sample:
     for name in ("waits", "held"):
         if name in values:
             values[name] = msgspec.json.decode(values[name])
+    for name in ("ttft", "itl", "e2e"):
+        if name in values:
+            values[name] = _BUCKETS.decode(values[name])
     return Sample(**values)
 
 
