@@ -32,8 +32,8 @@ class Flight:
     """One attempt in the air: the engine's view of it, and the sink its bytes arrive at."""
 
     __slots__ = (
-        "_decoder", "_limits", "_loop", "_provider", "abort", "body", "deadline", "deadline_kind", "error", "first_at",
-        "headers", "last_at", "on_head", "order", "phase", "raw", "received", "sends", "started", "started_at",
+        "_decoder", "_limits", "_loop", "_provider", "abort", "beside", "body", "deadline", "deadline_kind", "error",
+        "first_at", "headers", "last_at", "on_head", "order", "phase", "raw", "received", "sends", "started", "started_at",
         "status", "task", "text",
     )  # fmt: skip
 
@@ -52,6 +52,8 @@ class Flight:
         self.sends = 0
         self.first_at: float | None = None
         self.last_at: float | None = None
+        self.beside = 1
+        """How many were in flight when it was sent, itself among them."""
         self.abort: str | None = None
         self.error: DecodeError | None = None
         self.task: asyncio.Task[None] | None = None

@@ -23,6 +23,7 @@ from batchdeck.engine.lookahead import Candidate, LookAhead
 from batchdeck.engine.pool import Job, Pool
 from batchdeck.engine.queue import Work
 from batchdeck.engine.steering import Steering
+from batchdeck.engine.tuning import Tuning
 from batchdeck.engine.waiting import Waits, tally
 from batchdeck.errors import BatchdeckError, StoreError
 from batchdeck.inputs.base import SourceState
@@ -118,6 +119,7 @@ class Engine:
         self.pool = Pool(slots.fly, self._landed, self._is_spare)
         self.journal = Journal(store, wall, counts, samples, trace)
         self.steer = Steering(self, store)
+        self.tuning = Tuning(self)
         self._chores = Chores(self)
         self.putting_back = 0
         self.is_limited = False
@@ -149,6 +151,7 @@ class Engine:
         self.state = "running"
         began = "resumed" if self.counts.attempts or self.counts.seconds else "started"
         self._store.submit(lambda file: file.intend("run"))
+        self.tuning.begin()
         self.note(began, f"concurrency {self.gate.cap}", self.gate.cap)
         try:
             async with asyncio.TaskGroup() as group:
@@ -263,6 +266,10 @@ class Engine:
         self._look_ahead()
         self._check_end()
 
+    def dispatch_soon(self) -> None:
+        """The same, once whatever is being decided now is decided."""
+        self._loop.call_soon(self.dispatch)
+
     def _next_job(self) -> Job | None:
         now = self._loop.time()
         chosen = self._admit(now)
@@ -276,6 +283,8 @@ class Engine:
         flight.on_head = partial(self._answered, work)
         self.flights[order.idx] = flight
         self.admission.enter(now, work, chosen.need, len(order.body))
+        flight.beside = self.gate.in_flight
+        self.tuning.flew(now, self.gate.in_flight)
         self._counted(now)
         self.journal.trace("send", order.idx, str(order.number))
         return flight
@@ -290,7 +299,7 @@ class Engine:
         self.admission.answered(work, status, headers, self._loop.time())
         if self.waits.held in ("cap", "rpm", "tpm", "daily"):
             # More may be allowed than was known.
-            self._loop.call_soon(self.dispatch)
+            self.dispatch_soon()
 
     def _unsendable(self, work: Work, error_type: str, message: str) -> None:
         work.attempts += 1
@@ -318,7 +327,9 @@ class Engine:
         if turned:
             self.note("breaker", turned)
         self.journal.collector.in_flight(now, self.gate.in_flight)
+        self.tuning.flew(now, self.gate.in_flight)
         self._commit(Settlement(settled=settled, outcome=self._decide(work, settled, now)))
+        self.tuning.landed(now, flight, settled)
         job = self._next_job()
         self._look_ahead()
         if job is None:

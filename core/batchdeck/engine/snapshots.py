@@ -61,6 +61,7 @@ class Snapshots:
             queue_depth=counts.queue_depth,
             mode=mode(counts, waiting),
             shared_by=engine.admission.quota.holders,
+            tuning=engine.tuning.state(),
         )
 
     def _waiting(self, now: float) -> Waiting:

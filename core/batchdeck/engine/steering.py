@@ -41,6 +41,7 @@ class Steering:
             return Reply(ok=not why, message=f"concurrency is {after}{why}")
         engine.note("concurrency", f"{before} → {after}", after)
         self.keep(msgspec.structs.replace(engine.config, concurrency=after))
+        engine.tuning.by_hand(after)
         engine.pool.shrink(after)
         engine.dispatch()
         return Reply(ok=True, message=f"concurrency {before} → {after}{why}")
@@ -56,22 +57,34 @@ class Steering:
         changed = [name for name in changes if before[name] != after[name]]
         said = [f"{name.replace('_', ' ')} {settings.show(name, before[name])} → {settings.show(name, after[name])}"
                 for name in changed if name != "concurrency"]  # fmt: skip
+        was = engine.config.autotune
         if said:
-            kept = engine.config.autotune
-            tune = msgspec.structs.replace(config.autotune, is_on=kept.is_on, ceiling=kept.ceiling)
-            self.keep(msgspec.structs.replace(config, concurrency=engine.config.concurrency, autotune=tune))
+            self.keep(msgspec.structs.replace(config, concurrency=engine.config.concurrency))
             engine.admission.configure(engine.config, engine.now())
             engine.note("settings", ", ".join(said))
         if "concurrency" in changed:
-            turned = self.set_concurrency(config.concurrency)
+            turned = self._switch(config)
             if not turned.ok and not said:
                 return turned
             said.append(turned.message)
+        elif config.autotune != was:
+            engine.tuning.begin()
         if engine.go_on():
             said.append("the run goes on")
         engine.check_limits()
         engine.dispatch()
         return Reply(ok=True, message=", ".join(said) or "nothing changes by that")
+
+    def _switch(self, config: RunConfig) -> Reply:
+        """To a concurrency that is fixed, or to one that the engine finds."""
+        engine = self._engine
+        self.keep(msgspec.structs.replace(engine.config, autotune=config.autotune))
+        engine.tuning.begin()
+        if not config.autotune.is_on:
+            return self.set_concurrency(config.concurrency)
+        cap = engine.gate.cap
+        engine.note("tune", f"the engine finds the concurrency from now on, beginning with {cap}", cap)
+        return Reply(ok=True, message=f"concurrency auto, beginning with {cap}")
 
     def keep(self, config: RunConfig) -> None:
         """Go by this config from now on, and after a resume."""

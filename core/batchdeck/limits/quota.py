@@ -323,6 +323,10 @@ class Quota:
         if tells and not explained:
             self.pace.refused(now, ticket.sent_at)
 
+    def forget_pace(self, now: float) -> None:
+        """The 429s that it was learned from came of something else than a rate."""
+        self.pace = Pace(now)
+
     def accepted(self) -> None:
         """The provider let a request in, whatever came of it."""
         self.pace.accepted()

@@ -29,10 +29,15 @@ class Service:
     def __repr__(self) -> str:
         return f"<Service {len(self._ends)} at a time>"
 
-    def begin(self, now: float, seconds: float, slots: int | None, contention: float, coherency: float) -> Share:
-        """One more answer, of so many seconds when it is alone."""
+    def busy(self, now: float) -> int:
+        """Answers that are being made."""
         while self._ends and self._ends[0] <= now:
             heapq.heappop(self._ends)
+        return len(self._ends)
+
+    def begin(self, now: float, seconds: float, slots: int | None, contention: float, coherency: float) -> Share:
+        """One more answer, of so many seconds when it is alone."""
+        self.busy(now)
         start = now
         while slots is not None and len(self._ends) >= slots:
             start = heapq.heappop(self._ends)

@@ -1,0 +1,103 @@
+"""Turns the cap as ``tune.autotune`` says: tells it what lands, carries out its turns, remembers a person's hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchdeck.engine.attempt import Flight
+from batchdeck.model import Settled
+from batchdeck.model import Tuning as State
+from batchdeck.tune.autotune import FIRST, Autotune, Turn
+from batchdeck.tune.stay import Landed
+
+if TYPE_CHECKING:
+    from batchdeck.engine.engine import Engine
+
+
+class Tuning:
+    """The autotune of one engine, on or off. Told of everything that lands, on either."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._policy: Autotune | None = None
+
+    def __repr__(self) -> str:
+        return f"<Tuning {self._policy or 'off'}>"
+
+    def begin(self) -> None:
+        """A session begins, the bounds are others, or it is switched: it starts anew from the cap as it is."""
+        engine = self._engine
+        self._policy = None
+        if not engine.config.autotune.is_on:
+            return
+        least, most = self._bounds()
+        cap = engine.gate.cap
+        if not engine.counts.attempts and not engine.gate.in_flight:
+            cap = FIRST
+        cap = max(least, min(most, cap))
+        if cap != engine.gate.cap:
+            self._carry_out(Turn(cap, f"beginning with {cap}"))
+        self._policy = Autotune(cap, least, most, engine.now(), engine.gate.in_flight)
+
+    def flew(self, now: float, in_flight: int) -> None:
+        """The number of requests in flight changed."""
+        if self._policy is not None:
+            self._policy.flew(now, in_flight)
+
+    def landed(self, now: float, flight: Flight, settled: Settled) -> None:
+        """An attempt came back."""
+        if self._policy is None or self._engine.state != "running":
+            return
+        failure = settled.failure
+        tokens = settled.answer.tokens_out if settled.answer is not None else None
+        turn = self._policy.landed(
+            now,
+            Landed(
+                started=flight.started,
+                ended=now,
+                ok=failure is None,
+                refused=failure is not None and failure.outcome == "rate_limited",
+                ttft=settled.timings.ttft,
+                tokens=tokens or flight.tokens or None,
+                beside=flight.beside,
+            ),
+        )
+        if turn is not None:
+            if turn.crowded:
+                # What was taken for a rate was none.
+                self._engine.admission.quota.forget_pace(now)
+            self._carry_out(turn)
+
+    def by_hand(self, cap: int) -> None:
+        """A person turned the cap: no higher by itself from now on."""
+        engine = self._engine
+        if self._policy is None:
+            return
+        self._policy.turned(engine.now(), cap)
+        autotune = msgspec.structs.replace(engine.config.autotune, ceiling=cap)
+        engine.steer.keep(msgspec.structs.replace(engine.config, autotune=autotune))
+
+    def state(self) -> State:
+        least, most = self._bounds()
+        policy, ceiling = self._policy, self._engine.config.autotune.ceiling
+        if policy is None:
+            return State(least=least, most=most)
+        return State(is_on=True, phase=policy.phase, sentence=policy.sentence, least=least, most=most, ceiling=ceiling)
+
+    def _bounds(self) -> tuple[int, int]:
+        said = self._engine.config.autotune
+        most = min(said.most or self._engine.gate.most, self._engine.gate.most)
+        if said.ceiling is not None:
+            most = min(most, said.ceiling)
+        least = said.least or 1
+        return min(least, most), most
+
+    def _carry_out(self, turn: Turn) -> None:
+        engine = self._engine
+        before, after = engine.gate.cap, engine.gate.resize(turn.cap)
+        engine.note("tune", f"{before} → {after}: {turn.why}", after)
+        engine.steer.keep(msgspec.structs.replace(engine.config, concurrency=after))
+        engine.pool.shrink(after)
+        engine.dispatch_soon()
