@@ -42,19 +42,19 @@ answers."""
 FASTER = 1.3
 """So many times the throughput with fewer tells of another server."""
 PROBE_UP, PROBE_DOWN = 1.3, 0.8
-REST, MOST_REST, PATIENCE = 20.0, 120.0, 6.0
+REST, MOST_REST, PATIENCE = 20.0, 120.0, 2.0
 """Seconds from one probe to the next, at first and at most: it doubles with each that found nothing. And so many times
 as long as a level takes to measure."""
 STALE = 20.0
-"""So many times as long, and a level that was measured is worth another look."""
+"""So many times as long, and a lower level that was measured is worth another look: fewer cost throughput."""
 PENALTY, MOST_PENALTY = 60.0, 240.0
 """Seconds for which a level that met 429s is not tried again, at first and at most."""
 BACK = 0.7
 """Of the cap is left where 429s come and no lower level is known to be good."""
 REFUSALS, REFUSED = 3, 0.02
 """429s at a level, in number and as a share, from which it is too high."""
-TRIES = 3
-"""Guesses between two levels."""
+TRIES, LOOKS = 3, 2
+"""Guesses between two levels, and second looks at one that may be as good as a higher one."""
 
 Phase = Literal["climbing", "measuring", "settled", "probing", "backing off", "resting"]
 
@@ -81,7 +81,7 @@ class Autotune:
         """What was measured of each level, since the server was last found to be another."""
         self._home: Stay | None = None
         """Where it has settled, as it was then."""
-        self._tries = 0
+        self._tries = self._looks = 0
         self._odd = 0
         self._is_falling = False
         """Whether the server became slower, and fewer are tried for as long as that costs nothing."""
@@ -209,6 +209,10 @@ class Autotune:
         """The fewest that give nearly all: measured, or to be tried between two that were."""
         self._is_falling = False
         good = self._good()
+        maybe = self._good(doubt=1.0)
+        if maybe < good and self._looks < LOOKS:
+            self._looks += 1
+            return self._turn(now, maybe, "measuring", f"{maybe} may be as good as {good}: another look")
         below = max((cap for cap in self._known if cap < good), default=None)
         if below is not None and self._tries < TRIES and good > below + 1 and good > FINE * below:
             self._tries += 1
@@ -218,13 +222,13 @@ class Autotune:
             return self._turn(now, wanted, "measuring", f"between {below} and {good}: trying {wanted}")
         return self._settle(now, good)
 
-    def _good(self) -> int:
-        """The fewest of those measured that give nearly all."""
-        enough = ENOUGH * max(self._surely(stay) for stay in self._known.values())
-        return min(cap for cap, stay in self._known.items() if self._throughput(stay) >= enough)
+    def _good(self, doubt: float = 0.0) -> int:
+        """The fewest of those measured that give nearly all. doubt: standard errors that are held for them."""
+        enough = ENOUGH * max(self._surely(stay, -0.5) for stay in self._known.values())
+        return min(cap for cap, stay in self._known.items() if self._surely(stay, doubt) >= enough)
 
     def _settle(self, now: float, cap: int) -> Turn | None:
-        self._tries = 0
+        self._tries = self._looks = 0
         self._home = self._known[cap]
         more = min((n for n in self._known if n > cap), default=None)
         why = f"{cap} is enough"
@@ -250,9 +254,10 @@ class Autotune:
             self._odd = 0
             self._learn(stay)
             self._home = self._known[self.cap]
-            better = self._good()
-            if better > self.cap:
-                return self._settle(now, better)
+            better = self._good(doubt=1.0)
+            if better > self.cap and now >= self._probe_at - self._rest / 2:
+                self._probed_up = True
+                return self._turn(now, better, "probing", f"{better} may give more: another look")
         if now >= self._probe_at:
             return self._probe(now)
         self._again(now)
@@ -287,10 +292,13 @@ class Autotune:
         """A few more, or fewer, in turns."""
         up = min(self._ceiling(now), max(self.cap + 1, math.ceil(self.cap * PROBE_UP)))
         down = max(self.least, min(self.cap - 1, math.floor(self.cap * PROBE_DOWN)))
-        ways = [
-            cap for cap in ((down, up) if self._probed_up else (up, down)) if cap > self.cap or self._is_open(now, cap)
-        ]
-        if not ways or ways[0] == self.cap:
+        maybe = self._good(doubt=1.0) if self._known else self.cap
+        if maybe < self.cap:
+            down = maybe
+        elif not self._is_open(now, down):
+            down = self.cap
+        ways = [cap for cap in ((down, up) if self._probed_up else (up, down)) if cap != self.cap]
+        if not ways:
             self._probe_at = now + max(self._rest, PATIENCE * self._stay.seconds)
             self._again(now)
             return None
@@ -372,10 +380,10 @@ class Autotune:
     def _throughput(self, stay: Stay) -> float:
         return stay.throughput(self._mean_tokens)
 
-    def _surely(self, stay: Stay) -> float:
-        """A throughput without the half of its error: the best of several is mostly one that was lucky."""
+    def _surely(self, stay: Stay, doubt: float) -> float:
+        """A throughput so many standard errors up: the best of several is mostly one that was lucky."""
         mean, error = stay.latency(self._mean_tokens)
-        return stay.cap / (mean + 0.5 * error)
+        return stay.cap / (mean - min(doubt * error, 0.5 * mean))
 
     def _latency(self, stay: Stay) -> float:
         return stay.latency(self._mean_tokens).mean
@@ -408,10 +416,12 @@ class Autotune:
     def _moved(self, cap: int, now: float, in_flight: int) -> None:
         self._generation = False
         self._before = Stay(self.cap, now, in_flight)
-        self.cap = cap
         self._in_flight = in_flight
         self._full_at = now if in_flight <= cap else None
-        self._wanted = max(SOME if self.phase == "climbing" else MANY, cap)
+        # A few more that pay are seen soon; that a few fewer do not cost is harder to see.
+        is_clear = self.phase == "climbing" or (self.phase == "probing" and cap > self.cap)
+        self._wanted = max(SOME if is_clear else MANY, cap)
+        self.cap = cap
         self._crowd = Crowd()
         self._stay = Stay(cap, now, in_flight)
 

@@ -164,4 +164,4 @@ class _Moments:
         square = (self.xx + 2 * k * self.xy + k * k * self.yy) / n
         spread = math.sqrt(max(0.0, square - mean * mean))
         # With few answers the spread itself is hardly known: never less than a tenth of the mean.
-        return Latency(max(mean, 1e-9), max(spread, 0.1 * mean) / math.sqrt(n))
+        return Latency(max(mean, 1e-9), max(spread, 0.3 * mean) / math.sqrt(n))
