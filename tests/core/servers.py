@@ -17,7 +17,6 @@ import msgspec
 
 from batchdeck.engine.attempt import Flight
 from batchdeck.engine.engine import Engine
-from batchdeck.limits.bucket import Bucket as Bucket
 from batchdeck.model import (
     Answer,
     Autotune,
@@ -40,6 +39,10 @@ from tests.core.simulated import EPOCH
 
 Kind = Literal["slots", "slower", "refusing", "limited"]
 KINDS: tuple[Kind, ...] = ("slots", "slower", "refusing", "limited")
+MINUTES = {4: 60.0, 16: 30.0, 64: 15.0, 300: 30.0}
+"""By knee: how long a run is, so that it is some thousand answers."""
+MOVES = {4: 16, 16: 64, 64: 16, 300: 64}
+"""Where a knee moves to in mid-run."""
 TTFT, TOKEN_RATE, TOKENS = 2.0, 8.0, 24.0
 """Medians: an answer takes about five seconds."""
 EACH = 5.4
@@ -48,23 +51,33 @@ EACH = 5.4
 
 @dataclass(frozen=True)
 class Case:
-    """``slots``: so many answers are made at once, others queue. ``slower``: the more the slower, and in the end worse.
-    ``refusing``: as slots, but what does not fit is answered 429. ``limited``: requests a minute that keep so many busy.
+    """``slots``: so many answers are made at once, others queue. ``slower``: the more the slower, in the end worse.
+    ``refusing``: as slots, but what does not fit is answered 429. ``limited``: a rate that keeps so many busy.
 
-    knee: the concurrency that pays. then: what it is in the second half.
+    knee: the concurrency that pays. then: what it is in the second half. fixed: a concurrency, instead of autotune.
     """
 
     kind: Kind
     knee: int
     seed: int
     then: int | None = None
-    minutes: float = 15.0
     fixed: int | None = None
-    """A concurrency, instead of autotune."""
 
     def __str__(self) -> str:
         moves = f" then {self.then}" if self.then else ""
         return f"{self.kind} {self.knee}{moves} seed {self.seed}"
+
+    @property
+    def slow(self) -> float:
+        """How many times as long answers take: a wide server would give too many to simulate."""
+        return 4.0 if self.knee >= 300 else 1.0
+
+    @property
+    def halves(self) -> list[tuple[float, float]]:
+        """(end, length) in seconds."""
+        first = 60.0 * MINUTES[self.knee]
+        second = [] if self.then is None else [60.0 * MINUTES[self.then] * self.slow]
+        return [(first, first), *((first + length, length) for length in second)]
 
 
 @dataclass
@@ -89,6 +102,7 @@ class Server:
         self._kind = case.kind
         self._service = Service()
         self._quota: Quota | None = None
+        self._slow = case.slow
         self.move(case.knee, 0.0)
 
     def move(self, knee: int, now: float) -> None:
@@ -101,14 +115,14 @@ class Server:
             self._coherency = (1.0 - self._contention) / knee**2
         elif self._kind == "limited":
             self._slots = None
-            options = SimOptions(rpm=60.0 * knee / EACH, headers="none", retry_after=False)
+            options = SimOptions(rpm=60.0 * knee / EACH / self._slow, headers="none", retry_after=False)
             self._quota = Quota.of(options, now, 0.0, EPOCH)
 
     def answer(self, now: float) -> tuple[float, float, int] | None:
         """Seconds to the first token and to the end, and tokens; None: refused."""
         rng = self._rng
-        ttft = TTFT * rng.lognormvariate(0, 0.4)
-        gap = 1.0 / (TOKEN_RATE * rng.lognormvariate(0, 0.25))
+        ttft = self._slow * TTFT * rng.lognormvariate(0, 0.4)
+        gap = self._slow / (TOKEN_RATE * rng.lognormvariate(0, 0.25))
         tokens = max(1, round(TOKENS * min(8.0, rng.lognormvariate(0, 0.6))))
         if self._quota is not None and self._quota.admit(10, now, tokens).wait > 0:
             return None
@@ -241,16 +255,15 @@ async def _play(case: Case) -> Outcome:
         "r", config, LightStore(1 << 40), slots, counts=Counts(items=1 << 40), errors=(), seq=0, samples=0,
         wall=wall(loop, EPOCH), rng=random.Random(case.seed), ingest=None, trace=trace,
     )  # fmt: skip
-    half = 60.0 * case.minutes
     run = asyncio.create_task(engine.run())
     rates = []
-    for knee in (None, case.then) if case.then else (None,):
-        if knee is not None:
-            server.move(knee, loop.time())
-        await asyncio.sleep(half * 2 / 3)
+    for half, (end, length) in enumerate(case.halves):
+        if half and case.then is not None:
+            server.move(case.then, loop.time())
+        await asyncio.sleep(end - length / 3 - loop.time())
         before = engine.counts.done
-        await asyncio.sleep(half / 3)
-        rates.append((engine.counts.done - before) / (half / 3))
+        await asyncio.sleep(end - loop.time())
+        rates.append((engine.counts.done - before) / (length / 3))
     engine.steer.cancel()
     for flight in engine.flights.values():
         if flight.task is not None:

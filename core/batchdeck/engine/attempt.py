@@ -33,8 +33,8 @@ class Flight:
 
     __slots__ = (
         "_decoder", "_limits", "_loop", "_provider", "abort", "beside", "body", "deadline", "deadline_kind", "error",
-        "first_at", "headers", "last_at", "on_head", "order", "phase", "raw", "received", "sends", "started", "started_at",
-        "status", "task", "text",
+        "first_at", "headers", "last_at", "on_head", "order", "phase", "raw", "received", "sends", "started",
+        "started_at", "status", "task", "text",
     )  # fmt: skip
 
     def __init__(

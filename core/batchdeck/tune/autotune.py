@@ -214,6 +214,9 @@ class Autotune:
             self._looks += 1
             return self._turn(now, maybe, "measuring", f"{maybe} may be as good as {good}: another look")
         below = max((cap for cap in self._known if cap < good), default=None)
+        if below is None and good > self.least and self._tries == 0:
+            self._is_falling, self._tries = True, 1
+            return self._turn(now, max(self.least, good // 2), "climbing", f"{good} may be too many: trying fewer")
         if below is not None and self._tries < TRIES and good > below + 1 and good > FINE * below:
             self._tries += 1
             reach = AIM * self._throughput(self._top()) / self._throughput(self._known[below])

@@ -1,0 +1,214 @@
+"""What autotune makes of what it is told: a closed loop at a server whose every answer takes what the test says."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from batchdeck.tune.autotune import FIRST, Autotune, Turn
+from batchdeck.tune.stay import Crowd, Landed, Stay
+
+Answer = tuple[float, float, int] | None
+"""Seconds to the first token and to the end, and tokens; None: refused at once."""
+
+
+class Loop:
+    """Requests that are in flight at a server, as many as the cap allows. ``serve``: told how many it is busy with."""
+
+    def __init__(self, serve: Callable[[float, int], Answer], least: int = 1, most: int = 10_000) -> None:
+        self.serve = serve
+        self.now = 0.0
+        self.policy = Autotune(max(least, min(most, FIRST)), least, most, 0.0)
+        self.turns: list[tuple[float, Turn]] = []
+        self.answers = 0
+        self.allowed = math.inf
+        """More than so many are not in flight, whatever the cap: something else holds the run."""
+        self._flying: list[tuple[float, int, float, int, Answer]] = []
+        self._number = 0
+        self._held = 0.0
+
+    @property
+    def cap(self) -> int:
+        return self.policy.cap
+
+    def run(self, seconds: float) -> int:
+        """For so long. Returns the answers that came."""
+        end, before = self.now + seconds, self.answers
+        while True:
+            self._send()
+            due = self._flying[0][0] if self._flying else math.inf
+            due = min(due, self._held) if self._held > self.now else due
+            if due > end:
+                self.now = end
+                return self.answers - before
+            self.now = due
+            if self._flying and self._flying[0][0] <= self.now:
+                self._land()
+
+    def _send(self) -> None:
+        while len(self._flying) < min(self.cap, self.allowed) and self.now >= self._held:
+            answer = self.serve(self.now, len(self._flying))
+            self._number += 1
+            end = self.now + (0.05 if answer is None else answer[1])
+            beside = len(self._flying) + 1
+            heapq.heappush(self._flying, (end, self._number, self.now, beside, answer))
+            self.policy.flew(self.now, beside)
+
+    def _land(self) -> None:
+        _, _, sent, beside, answer = heapq.heappop(self._flying)
+        self.policy.flew(self.now, len(self._flying))
+        if answer is None:
+            self._held = max(self._held, self.now + 1.0)
+            landed = Landed(sent, self.now, ok=False, refused=True, beside=beside)
+        else:
+            self.answers += 1
+            landed = Landed(sent, self.now, ttft=answer[0], tokens=answer[2], beside=beside)
+        turn = self.policy.landed(self.now, landed)
+        if turn is not None:
+            self.turns.append((self.now, turn))
+
+
+def queueing(slots: int, seconds: float = 2.0) -> Callable[[float, int], Answer]:
+    """A server that makes so many answers at a time, and lets others wait. It never says 429."""
+    free = [0.0] * slots
+
+    def serve(now: float, busy: int) -> Answer:
+        start = max(now, heapq.heappop(free))
+        heapq.heappush(free, start + seconds)
+        return start - now + 0.5, start - now + seconds, 20
+
+    return serve
+
+
+@pytest.mark.parametrize("slots", [1, 4, 10, 16, 50, 100])
+def test_a_server_that_queues_gets_as_many_as_it_has_slots(slots: int) -> None:
+    loop = Loop(queueing(slots))
+    loop.run(300)
+    assert loop.run(300) >= 0.95 * 300 * slots / 2.0
+    assert slots <= loop.cap <= 1.35 * slots + 1
+
+
+def test_it_doubles_while_that_pays_and_says_why_it_turns() -> None:
+    loop = Loop(queueing(16))
+    loop.run(120)
+    assert [turn.cap for _, turn in loop.turns[:3]] == [8, 16, 32]
+    assert "8 gives +100% over 4" in loop.turns[1][1].why
+    assert "settled" in loop.policy.phase or "probing" in loop.policy.phase
+    settled = next(turn for _, turn in loop.turns[3:] if "is enough" in turn.why)
+    assert "of latency" in settled.why
+
+
+def test_it_stays_within_its_bounds() -> None:
+    loop = Loop(queueing(100), least=3, most=20)
+    loop.run(400)
+    assert loop.cap == 20
+    assert {turn.cap for _, turn in loop.turns} <= set(range(3, 21))
+    wide = Loop(queueing(2), least=8)
+    wide.run(400)
+    assert wide.cap >= 8
+    assert all(turn.cap >= 8 for _, turn in wide.turns)
+
+
+def test_answers_of_different_length_are_no_other_throughput() -> None:
+    """The second half of the input asks for answers ten times as long: that is no reason to send fewer."""
+    tokens = 10
+
+    def serve(now: float, busy: int) -> Answer:
+        return 0.2, 0.2 + 0.05 * (tokens - 1) * max(1.0, busy / 16), tokens
+
+    loop = Loop(serve)
+    loop.run(200)
+    before = loop.cap
+    tokens = 100
+    loop.run(200)
+    assert loop.cap >= 0.7 * before
+
+
+def test_where_so_many_are_let_in_at_a_time_it_sends_so_many() -> None:
+    loop = Loop(lambda now, busy: None if busy >= 12 else (0.5, 2.0, 20))
+    loop.run(300)
+    assert loop.run(300) >= 0.93 * 300 * 12 / 2.0
+    assert any(turn.crowded for _, turn in loop.turns)
+    assert "12 are let in at a time" in next(turn.why for _, turn in loop.turns if turn.crowded)
+
+
+def test_a_level_that_met_429s_is_left_alone_for_longer_each_time() -> None:
+    loop = Loop(lambda now, busy: None if busy >= 12 else (0.5, 2.0, 20))
+    loop.run(1500)
+    met = [at for at, turn in loop.turns if turn.why.startswith("429s") or turn.crowded]
+    gaps = [b - a for a, b in pairwise(met) if b - a > 10]
+    assert gaps[0] >= 55
+    assert gaps[-1] >= 1.5 * gaps[0]
+
+
+def test_a_person_who_turns_it_is_never_gone_above() -> None:
+    loop = Loop(queueing(64))
+    loop.run(200)
+    assert loop.cap > 30
+    loop.policy.turned(loop.now, 20)
+    after = len(loop.turns)
+    loop.run(600)
+    assert loop.cap == 20
+    assert all(turn.cap <= 20 for _, turn in loop.turns[after:])
+    assert loop.policy.most == 20
+
+
+def test_what_is_held_by_something_else_than_the_cap_is_left_as_it_is() -> None:
+    loop = Loop(queueing(100))
+    loop.allowed = 10
+    loop.run(400)
+    assert loop.policy.phase == "resting"
+    assert loop.cap == 16, "at 8 the cap held it, at 16 it no longer does"
+    assert "something else than the cap" in loop.policy.sentence
+    loop.allowed = math.inf
+    loop.run(400)
+    assert loop.cap >= 100
+
+
+@pytest.mark.parametrize(("before", "after"), [(16, 64), (64, 16), (8, 2), (100, 30), (4, 100)])
+def test_when_the_knee_moves_it_follows(before: int, after: int) -> None:
+    loop = Loop(queueing(before))
+    loop.run(600)
+    loop.serve = queueing(after)
+    loop.run(900)
+    assert loop.run(300) >= 0.93 * 300 * after / 2.0
+    assert loop.cap <= 1.7 * after + 1
+
+
+def test_a_server_that_becomes_slow_in_the_middle_is_let_off_at_once() -> None:
+    loop = Loop(queueing(64))
+    loop.run(300)
+    loop.serve = queueing(64, seconds=12.0)
+    begun = loop.now
+    loop.run(60)
+    assert any("times as long" in turn.why for at, turn in loop.turns if at > begun)
+
+
+def test_failures_are_no_answers() -> None:
+    stay = Stay(4, 0.0, 4)
+    stay.add(Landed(0.0, 60.0, ok=False))
+    assert (stay.landed, stay.answers) == (1, 0)
+    with pytest.raises(ValueError, match="no answer"):
+        stay.latency(10)
+
+
+def test_an_answer_in_one_piece_is_judged_by_its_time_and_length() -> None:
+    short, long = Stay(2, 0.0, 2), Stay(2, 0.0, 2)
+    short.add(Landed(0.0, 1.0, tokens=10))
+    long.add(Landed(0.0, 4.0, tokens=40))
+    assert short.latency(20).mean == pytest.approx(long.latency(20).mean) == pytest.approx(2.0)
+    assert short.throughput(20) == pytest.approx(1.0)
+
+
+def test_rates_that_refuse_are_not_taken_for_a_number_at_a_time() -> None:
+    by_number, by_rate = Crowd(), Crowd()
+    for n in range(1, 25):
+        by_number.add(Landed(0.0, 1.0, ok=n <= 12, refused=n > 12, beside=n))
+        by_rate.add(Landed(0.0, 1.0, ok=n % 3 > 0, refused=n % 3 == 0, beside=n))
+    assert by_number.most() == 12
+    assert by_rate.most() is None
+    assert Crowd().most() is None
