@@ -24,8 +24,12 @@ GROWTH = 2.0
 PAYS = 0.4
 """Throughput grows as the concurrency to the power of one where nothing is in the way, of zero where it is full: more
 is tried at once for as long as the power is more than this."""
+APART = 1.6
+"""Levels that far from each other show it."""
 ENOUGH = 0.96
 """Share of the best throughput seen with which it is content."""
+NEARLY, DEAR = 0.91, 1.6
+"""Somewhat less will do where the rest would cost so many times the latency."""
 AIM = 0.98
 """Share of it that a guess between two levels aims at."""
 FEW, SOME, MANY = 12, 24, 60
@@ -227,8 +231,13 @@ class Autotune:
 
     def _good(self, doubt: float = 0.0) -> int:
         """The fewest of those measured that give nearly all. doubt: standard errors that are held for them."""
-        enough = ENOUGH * max(self._surely(stay, -0.5) for stay in self._known.values())
-        return min(cap for cap, stay in self._known.items() if self._surely(stay, doubt) >= enough)
+        top = max(self._surely(stay, -0.5) for stay in self._known.values())
+        good, nearly = (
+            min(cap for cap, stay in self._known.items() if self._surely(stay, doubt) >= share * top)
+            for share in (ENOUGH, NEARLY)
+        )
+        dear = self._latency(self._known[good]) > DEAR * self._latency(self._known[nearly])
+        return nearly if dear else good
 
     def _settle(self, now: float, cap: int) -> Turn | None:
         self._tries = self._looks = 0
@@ -319,8 +328,10 @@ class Autotune:
         if self.cap < home.cap and self._throughput(stay) > FASTER * self._throughput(home):
             return self._other(now, math.log(self._latency(stay) / self._latency(home)))
         self._learn(stay)
-        if self.cap > home.cap and self._power(home, stay) > PAYS:
+        if self.cap > home.cap and self._power(home, stay, doubt=1.0) > PAYS:
+            # What was measured above was another server, or it would have been gone to.
             self._rest = REST
+            self._known = {n: one for n, one in self._known.items() if n <= self.cap}
             return self._up(now, home)
         good = self._good()
         self._rest = REST if good != home.cap else min(MOST_REST, 2.0 * self._rest)
@@ -366,16 +377,19 @@ class Autotune:
         self._known[stay.cap] = stay
 
     def _below(self) -> Stay | None:
-        """The next lower level that was measured."""
-        lower = max((n for n in self._known if n < self.cap), default=None)
+        """A lower level that was measured, low enough to be told from this one."""
+        lower = max((n for n in self._known if n * APART <= self.cap), default=None)
         return None if lower is None else self._known[lower]
 
     def _top(self) -> Stay:
         return max(self._known.values(), key=self._throughput)
 
-    def _power(self, low: Stay, high: Stay) -> float:
-        """Of the concurrency, as which the throughput grew between two levels."""
-        return math.log(self._throughput(high) / self._throughput(low)) / math.log(high.cap / low.cap)
+    def _power(self, low: Stay, high: Stay, doubt: float = 0.0) -> float:
+        """Of the concurrency, as which the throughput grew between two levels. doubt: standard errors less."""
+        tokens = self._mean_tokens
+        error = math.hypot(*(one.latency(tokens).error / one.latency(tokens).mean for one in (low, high)))
+        grown = math.log(self._throughput(high) / self._throughput(low))
+        return (grown - doubt * error) / math.log(high.cap / low.cap)
 
     def _gain(self, low: Stay, high: Stay) -> float:
         return self._throughput(high) / self._throughput(low) - 1.0
