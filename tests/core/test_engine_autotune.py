@@ -1,0 +1,147 @@
+"""Autotune in an engine: switched on and off, bounded, overruled by hand, and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from batchdeck.model import Autotune
+from batchdeck.sim.options import SimOptions
+from batchdeck.store.reader import RunReader
+from tests.core.simulated import Rig, ask, until, virtually
+
+SIM = SimOptions(slots=8, ttft_ms=200, token_rate=40, answer_tokens=8)
+ON = Autotune(is_on=True)
+
+
+def live(path: Path, script: Any, items: int = 3_500, **config: Any) -> Rig:
+    """A run, and beside it what a person does, after which it is drained."""
+    kept: list[Rig] = []
+
+    async def main() -> None:
+        rig = Rig(path, items, SIM, **config)
+        kept.append(rig)
+        run = asyncio.create_task(rig.run())
+        done: Coroutine[Any, Any, None] = script(rig)
+        await done
+        rig.engine.steer.drain()
+        await run
+
+    virtually(main)
+    return kept[0]
+
+
+def test_a_run_told_auto_finds_the_slots_of_its_server(tmp_path: Path) -> None:
+    async def wait(rig: Rig) -> None:
+        await asyncio.sleep(1)
+        assert rig.engine.gate.cap == 4
+        await until(lambda: rig.snapshot().tuning.phase == "settled", step=0.5)
+        assert 8 <= rig.engine.gate.cap <= 11
+        tuning = rig.snapshot().tuning
+        assert tuning.is_on
+        assert "is enough" in tuning.sentence
+        assert rig.snapshot().settings["concurrency"] is None
+
+    path = tmp_path / "run.db"
+    live(path, wait, autotune=ON)
+    with RunReader(path) as reader:
+        turns = [event for event in reader.events() if event.kind == "tune"]
+        caps = [event.value for event in turns]
+        assert caps[:3] == [4, 8, 16]
+        assert all(" → " in event.detail and ": " in event.detail for event in turns)
+        assert reader.meta().config.concurrency == caps[-1], "a resume goes on from there"
+
+
+def test_a_key_pressed_wins_and_is_not_gone_above_again(tmp_path: Path) -> None:
+    async def press(rig: Rig) -> None:
+        await until(lambda: rig.snapshot().tuning.phase == "settled", step=0.5)
+        assert rig.engine.steer.set_concurrency(5).ok
+        await asyncio.sleep(120)
+        assert rig.engine.gate.cap <= 5
+        assert rig.snapshot().tuning.ceiling == 5
+        assert rig.snapshot().tuning.most == 5
+        assert rig.snapshot().tuning.is_on
+
+    path = tmp_path / "run.db"
+    live(path, press, autotune=ON)
+    events = ask(path, "SELECT kind, value FROM events WHERE kind IN ('tune', 'concurrency') ORDER BY id")
+    by_hand = events.index(("concurrency", 5.0))
+    assert all(value <= 5 for _, value in events[by_hand:])
+
+    async def resumed(rig: Rig) -> None:
+        await asyncio.sleep(60)
+        assert rig.snapshot().tuning.ceiling == 5, "also after a resume"
+        assert rig.engine.gate.cap <= 5
+
+    live(path, resumed, autotune=RunReader(path).meta().config.autotune, concurrency=5)
+
+
+def test_it_is_switched_on_in_mid_run_and_off_again(tmp_path: Path) -> None:
+    async def switch(rig: Rig) -> None:
+        steer = rig.engine.steer
+        await asyncio.sleep(10)
+        assert not rig.snapshot().tuning.is_on
+        reply = steer.configure({"concurrency": None})
+        assert reply.ok
+        assert "auto" in reply.message
+        assert rig.engine.gate.cap == 2, "from where it stands"
+        await until(lambda: rig.snapshot().tuning.phase == "settled", step=0.5)
+        assert rig.engine.gate.cap >= 8
+        reply = steer.configure({"concurrency": 3})
+        assert (reply.ok, rig.engine.gate.cap, rig.snapshot().tuning.is_on) == (True, 3, False)
+        await asyncio.sleep(60)
+        assert rig.engine.gate.cap == 3
+        assert rig.snapshot().settings["concurrency"] == 3
+
+    live(tmp_path / "run.db", switch, concurrency=2)
+
+
+def test_bounds_hold_and_can_be_changed_while_it_runs(tmp_path: Path) -> None:
+    async def bound(rig: Rig) -> None:
+        await asyncio.sleep(60)
+        assert rig.engine.gate.cap == 6
+        assert rig.engine.steer.configure({"max_concurrency": None, "min_concurrency": 7}).ok
+        await asyncio.sleep(1)
+        assert rig.engine.gate.cap >= 7
+        await until(lambda: rig.engine.gate.cap >= 8, step=0.5)
+        reply = rig.engine.steer.configure({"max_concurrency": 2})
+        assert not reply.ok
+        assert "--min-concurrency 7 is more than --max-concurrency 2" in reply.message
+
+    live(tmp_path / "run.db", bound, autotune=Autotune(is_on=True, most=6))
+
+
+def test_a_pause_is_not_taken_for_a_slow_server(tmp_path: Path) -> None:
+    async def pause(rig: Rig) -> None:
+        await until(lambda: rig.snapshot().tuning.phase == "settled", step=0.5)
+        cap, turns = rig.engine.gate.cap, len(rig.happened("tune"))
+        for _ in range(3):
+            rig.engine.steer.pause()
+            await asyncio.sleep(30)
+            rig.engine.steer.resume()
+            await asyncio.sleep(2)
+        assert rig.engine.gate.cap >= 0.75 * cap
+        assert not any("times as long" in detail for _, _, _, detail in rig.happened("tune")[turns:])
+
+    live(tmp_path / "run.db", pause, autotune=ON)
+
+
+def test_autotune_off_leaves_the_cap_alone(tmp_path: Path) -> None:
+    async def wait(rig: Rig) -> None:
+        await asyncio.sleep(30)
+        assert rig.engine.gate.cap == 20
+        assert rig.snapshot().tuning.phase == "off"
+
+    rig = live(tmp_path / "run.db", wait, concurrency=20)
+    assert not rig.happened("tune")
+
+
+def test_one_seed_gives_one_sequence_of_turns(tmp_path: Path) -> None:
+    async def wait(rig: Rig) -> None:
+        await asyncio.sleep(40)
+
+    first, second = (live(tmp_path / f"{name}.db", wait, autotune=ON, items=1_500) for name in ("a", "b"))
+    assert len(first.happened("tune")) >= 3
+    assert first.happened("tune") == second.happened("tune")
