@@ -57,7 +57,7 @@ def test_the_page_always_shows_something_in_flight(places: set[int], top: int, h
 async def test_what_is_in_flight_is_never_said_to_be_queued_while_the_table_follows_it(tmp_path: Path) -> None:
     prompts = [f"prompt {n}" for n in range(200)]
     async with (
-        launched(tmp_path, prompts, "--concurrency", "40", hold=True) as (run, sim),
+        launched(tmp_path, prompts, "--concurrency", "40", hold=True, latency_ms=600) as (run, sim),
         console(run, (100, 24)) as (pilot, screen),
     ):
         said: list[str] = []
@@ -78,6 +78,7 @@ async def test_what_is_in_flight_is_never_said_to_be_queued_while_the_table_foll
             sim.holds.release(None)
             settled = 40 * wave
             await until(pilot, lambda: screen._now is not None and screen._now.counts.done == settled)  # noqa: B023
-        await until(pilot, lambda: screen.table.visible_indices()[0] >= 120)
-        await until(pilot, lambda: read(screen.table).count("in flight") >= 8)
+        # the page may begin with settled rows: it stays while at least half of what it could show is in flight
+        await until(pilot, lambda: read(screen.table).count("in flight") * 2 >= len(screen.table.visible_indices()))
+        assert screen.table.visible_indices()[-1] >= 120
         assert said == []
