@@ -127,7 +127,7 @@ class Server:
         if self._quota is not None and self._quota.admit(10, now, tokens).wait > 0:
             return None
         seconds = ttft + (tokens - 1) * gap
-        if self._kind == "refusing" and self._service.busy(now) >= self._knee:
+        if self._kind == "refusing" and self._service.wait_for_place(now, self._knee) > 0:
             return None
         wait, stretch = self._service.begin(now, seconds, self._slots, self._contention, self._coherency)
         return wait + ttft * stretch, wait + seconds * stretch, tokens

@@ -83,6 +83,50 @@ def test_errors_take_no_slot() -> None:
     assert model.service.begin(1.5, 1.0, 1, 0.0, 0.0).wait == 0
 
 
+def test_a_server_with_a_hard_limit_refuses_what_may_not_wait() -> None:
+    model = SimModel(SimOptions(latency_ms=1000, slots=2, backlog=1))
+    plans = [model.arrive(ask(f"{n}"), 0.0) for n in range(5)]
+    assert [plan.status for plan in plans] == [200, 200, 200, 429, 429]
+    assert [plan.seconds for plan in plans[:3]] == [1.0, 1.0, 2.0]
+    said = "Too many requests at once (simulated). Limit: 2 running, 1 waiting. Try again in 1s."
+    assert plans[3].refusal is not None
+    assert plans[3].refusal.message == said
+    assert dict(plans[3].headers)["retry-after"] == "1"
+    # two are through a second later and the third runs: one may run and one may wait
+    assert [model.arrive(ask(f"then {n}"), 1.0).status for n in range(3)] == [200, 200, 429]
+
+
+def test_a_hard_limit_need_not_say_when_to_come_again_and_takes_nothing_of_the_quota() -> None:
+    model = SimModel(SimOptions(latency_ms=1000, slots=1, backlog=0, rpm=600, burst=1, retry_after=False))
+    assert model.arrive(ask("one"), 0.0).status == 200
+    refused = [model.arrive(ask(f"{n}"), 0.0) for n in range(3)]
+    assert {plan.status for plan in refused} == {429}
+    headers = dict(refused[-1].headers)
+    assert "retry-after" not in headers
+    assert headers["x-ratelimit-remaining-requests"] == "599"
+
+
+def test_whoever_keeps_to_a_hard_limit_is_never_refused_and_whoever_does_not_is(tmp_path: Path) -> None:
+    sim = SimOptions(latency_ms=1000, slots=8, backlog=0, retry_after=False)
+    assert throughput(tmp_path, sim, 8) == pytest.approx(8, rel=0.1)
+
+    async def main() -> None:
+        rig = Rig(tmp_path / "beyond.db", ITEMS, sim, concurrency=12)
+        assert await rig.run() == "done"
+        assert rig.tally.by_status[200] == ITEMS
+        assert rig.tally.by_status[429] >= 4
+        assert rig.engine.counts.rate_limit_hits == rig.tally.by_status[429]
+
+    virtually(main)
+
+
+def test_it_is_known_how_many_run_and_how_many_wait() -> None:
+    model = SimModel(SimOptions(latency_ms=1000, slots=2))
+    for n in range(5):
+        model.arrive(ask(f"{n}"), 0.0)
+    assert [model.service.busy(now) for now in (0.5, 1.5, 2.5, 3.0)] == [(2, 3), (2, 1), (1, 0), (0, 0)]
+
+
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0.01, 10)), max_size=60), st.integers(1, 8))
 def test_never_more_at_once_than_slots_and_first_come_first_served(
     asked: list[tuple[float, float]], slots: int
@@ -90,6 +134,9 @@ def test_never_more_at_once_than_slots_and_first_come_first_served(
     service, now, spans = Service(), 0.0, []
     for gap, seconds in asked:
         now += gap
+        busy = service.busy(now)
+        assert busy.waiting == sum(1 for begin, _ in spans if begin > now)
+        assert busy.running == sum(1 for begin, end in spans if begin <= now < end) <= slots
         share = service.begin(now, seconds, slots, 0.0, 0.0)
         assert share.stretch == 1.0
         spans.append((now + share.wait, now + share.wait + seconds))
@@ -100,6 +147,7 @@ def test_never_more_at_once_than_slots_and_first_come_first_served(
 
 
 def test_absurd_values_are_refused() -> None:
-    for wrong in ({"slots": 0}, {"contention": -0.1}, {"coherency": float("nan")}, {"slots": 2.5}):
+    wrong_backlogs = ({"backlog": 3}, {"slots": 1, "backlog": -1})
+    for wrong in ({"slots": 0}, {"contention": -0.1}, {"coherency": float("nan")}, {"slots": 2.5}, *wrong_backlogs):
         with pytest.raises(UsageError):
             build(wrong)

@@ -502,11 +502,23 @@ def test_the_command_prints_its_base_url_first_and_dies_with_its_parent() -> Non
         assert process.wait(10) == 0
 
 
+async def test_a_hard_limit_refuses_only_whoever_sends_more_than_it_at_a_time() -> None:
+    async with SimServer(SimOptions(latency_ms=30, slots=4, backlog=0)) as sim:
+
+        async def keep_sending(name: str) -> list[int]:
+            return [(await send(sim, f"{name} {n}"))[0] for n in range(10)]
+
+        statuses = await asyncio.gather(*map(keep_sending, "abcd"))
+        assert statuses == [[200] * 10] * 4
+        at_once = await asyncio.gather(*(send(sim, f"at once {n}") for n in range(7)))
+        assert Counter(status for status, _, _ in at_once) == {200: 4, 429: 3}
+
+
 def test_the_command_takes_every_option_of_a_quota_and_of_a_busy_server() -> None:
     flags = "--rpm 60 --input-tpm 900 --output-tpm 800 --rpd 500 --tpd 9000 --shape fixed --window-offset 9"
     more = "--headers groq --no-retry-after --stranger 0.25 --shrink-at 50 --shrink-to 0.4"
     ends = "--down-at 70 --down-for 8 --down refuse --out-of-money-at 90 --out-of-money-for 7"
-    busy = "--slots 12 --contention 0.02 --coherency 0.0004"
+    busy = "--slots 12 --backlog 3 --contention 0.02 --coherency 0.0004"
     with started(*flags.split(), *more.split(), *ends.split(), *busy.split()) as (_, url):
         request = urllib.request.Request(url.removesuffix("/v1") + "/sim/options", b"{}")
         with urllib.request.urlopen(request, timeout=10) as answer:
@@ -530,6 +542,7 @@ def test_the_command_takes_every_option_of_a_quota_and_of_a_busy_server() -> Non
         out_of_money_at=90,
         out_of_money_for=7,
         slots=12,
+        backlog=3,
         contention=0.02,
         coherency=0.0004,
     )
@@ -551,6 +564,7 @@ def test_the_command_ends_cleanly_on_a_signal(number: int) -> None:
         (["--fault", "hang"], "NAME=RATE"),
         (["--rpm", "0"], "rpm is 0"),
         (["--slots", "0"], "slots is 0"),
+        (["--backlog", "4"], "it needs slots"),
         (["--stranger", "1"], "stranger is 1"),
         (["--require-key", "NO_SUCH_VARIABLE_HERE"], "NO_SUCH_VARIABLE_HERE"),
     ],

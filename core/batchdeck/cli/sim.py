@@ -28,6 +28,8 @@ Examples:
       every response takes exactly 50 ms
   batchdeck sim --slots 16
       a server of one's own: 16 answers at a time, others wait, and it never says 429
+  batchdeck sim --slots 16 --backlog 0 --no-retry-after
+      a hard limit: the 17th request at a time is a 429 that does not say when to come again
   batchdeck sim --contention 0.02 --coherency 0.0004
       each answer slows the others: most items a second at about 50 at once
   batchdeck sim --rpm 600 --shape fixed --headers none --no-retry-after
@@ -63,6 +65,9 @@ While it runs:
     "--answer-tokens", type=float, default=_DEFAULTS.answer_tokens, show_default=True, help="Median answer length."
 )
 @click.option("--slots", type=int, help="Answers made at once; others wait for a slot, as at vLLM or Ollama.")
+@click.option(
+    "--backlog", type=int, help="How many may wait for a slot; beyond that a request is refused. By default any number."
+)
 @click.option(
     "--contention",
     type=float,

@@ -20,7 +20,7 @@ from batchdeck.sim.answers import MARK, compose, count_tokens, cut, text_of
 from batchdeck.sim.headers import EPOCH, Headers, say_retry_after
 from batchdeck.sim.options import FAULTS, SimOptions
 from batchdeck.sim.quota import Quota, Verdict
-from batchdeck.sim.refusals import FAULTY, Refusal, complaint, too_large, too_many
+from batchdeck.sim.refusals import FAULTY, Refusal, complaint, too_busy, too_large, too_many
 from batchdeck.sim.service import Service
 
 MODELS = ("simulated", "simulated-mini")
@@ -127,6 +127,9 @@ class SimModel:
         wrong = complaint(body)
         if wrong is not None:
             return self._refuse(400, wrong, self.quota.headers(now))
+        full = self._full(now)
+        if full is not None:
+            return full
         content = _content_hash(body)
         turn = self._seen.get(content, 0)
         plan = self._draw(body, content, turn)
@@ -137,6 +140,17 @@ class SimModel:
         self._seen[content] = turn + 1
         plan = self._serve(plan, now)
         return msgspec.structs.replace(plan, headers=headers) if headers else plan
+
+    def _full(self, now: float) -> Plan | None:
+        """The refusal when all slots are taken and no more may wait for one."""
+        slots, backlog = self.options.slots, self.options.backlog
+        if slots is None or backlog is None:
+            return None
+        wait = self.service.wait_for_place(now, slots + backlog)
+        if wait <= 0:
+            return None
+        ms, told = self._again(wait)
+        return self._refuse(429, too_busy(slots, backlog, ms), told + self.quota.headers(now))
 
     def _serve(self, plan: Plan, now: float) -> Plan:
         """The same answer in the time that it takes on a server as busy as this one."""
@@ -213,10 +227,15 @@ class SimModel:
         meter, limit = verdict.meter or "requests", verdict.limit
         if math.isinf(verdict.wait):
             return self._refuse(429, too_large(meter, limit, verdict.amount), headers)
+        ms, told = self._again(verdict.wait)
+        return self._refuse(429, too_many(meter, limit, ms), told + headers)
+
+    def _again(self, wait: float) -> tuple[int | None, Headers]:
+        """When to try again, in milliseconds and as headers, if that is told."""
         if not self.options.retry_after:
-            return self._refuse(429, too_many(meter, limit, None), headers)
-        ms = max(1, math.ceil(verdict.wait * 1000))
-        return self._refuse(429, too_many(meter, limit, ms), say_retry_after(self.options.headers, ms) + headers)
+            return None, ()
+        ms = max(1, math.ceil(wait * 1000))
+        return ms, say_retry_after(self.options.headers, ms)
 
     def _refuse(self, status: int, refusal: Refusal, headers: Headers = (), seconds: float = 0.0) -> Plan:
         self._refused += 1

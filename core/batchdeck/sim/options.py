@@ -47,6 +47,8 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Median length of an answer (lognormal)."""
     slots: int | None = None
     """Answers that are made at once, others wait for one of them to end; None: any number."""
+    backlog: int | None = None
+    """How many may wait for a slot; a request beyond that is refused with a 429. None: any number."""
     contention: float = 0.0
     """How much slower each other answer that is being made makes one, as a share of its own time."""
     coherency: float = 0.0
@@ -104,6 +106,9 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         _check("token_rate", self.token_rate, above=0)
         _check("answer_tokens", self.answer_tokens, least=1)
         _check("slots", self.slots, least=1, most=100_000)
+        _check("backlog", self.backlog, least=0, most=100_000)
+        if self.backlog is not None and self.slots is None:
+            raise UsageError("backlog is how many wait for a slot; it needs slots")
         _check("contention", self.contention, least=0, most=1)
         _check("coherency", self.coherency, least=0, most=1)
         for name in ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "tpd"):

@@ -61,6 +61,14 @@ def too_large(meter: Meter, limit: float, amount: float) -> Refusal:
     )
 
 
+def too_busy(slots: int, backlog: int, ms: int | None) -> Refusal:
+    """All slots are taken and no more may wait for one. ms: as for ``too_many``."""
+    waiting = f", {backlog} waiting" if backlog else ""
+    again = "" if ms is None else f" Try again in {ms / 1000:g}s."
+    message = f"Too many requests at once (simulated). Limit: {slots} running{waiting}.{again}"
+    return Refusal(message, "requests", "rate_limit_exceeded")
+
+
 def _over(meter: Meter, message: str) -> Refusal:
     return Refusal(message, "requests" if meter.startswith("requests") else "tokens", "rate_limit_exceeded")
 
