@@ -25,6 +25,7 @@ from batchdeck import settings
 from batchdeck.control.server import ControlServer, metrics_socket
 from batchdeck.engine.engine import Engine
 from batchdeck.engine.ingest import Ingest, unwaited
+from batchdeck.engine.serverload import ANSWER_SECONDS, LoadWatch, patience
 from batchdeck.engine.sharing import Sharing
 from batchdeck.engine.slots import ProviderSlots
 from batchdeck.engine.snapshots import Snapshots, summarize
@@ -35,6 +36,7 @@ from batchdeck.errors import (
     EXIT_SOME_FAILED,
     EXIT_STOPPED,
     BatchdeckError,
+    TransportError,
     UsageError,
 )
 from batchdeck.inputs.base import Input
@@ -46,9 +48,11 @@ from batchdeck.model import API_VERSION, Launch, LockInfo, Ready, RunConfig, Sna
 from batchdeck.process import allow_open_files
 from batchdeck.prompts import Prompts
 from batchdeck.providers.connect import Connection, connect
+from batchdeck.providers.vllm import metrics_url
 from batchdeck.store.runfile import RunFile
 from batchdeck.store.writer import Store, ThreadWriter
 from batchdeck.transport.httpx_transport import HttpxTransport
+from batchdeck.transport.page import Page
 
 log = logging.getLogger("batchdeck.daemon")
 
@@ -289,6 +293,7 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
             engine.steer.keep(config)
         if config.managed is None:
             await stack.enter_async_context(_shared(engine, connection))
+        await stack.enter_async_context(_load_watched(engine, connection))
         yield engine, Snapshots(engine, str(run), WALL, loop.time, size), store
 
 
@@ -316,6 +321,26 @@ async def _shared(engine: Engine, connection: Connection) -> AsyncIterator[None]
             await sharing.leave()
         finally:
             await asyncio.to_thread(pool.close)
+
+
+@contextlib.asynccontextmanager
+async def _load_watched(engine: Engine, connection: Connection) -> AsyncIterator[None]:
+    """While open, the server is asked how busy it is, if it is one that may tell."""
+    misses = patience(engine.config.provider, connection.base_url)
+    try:
+        page = Page(metrics_url(connection.base_url), connection.headers, ANSWER_SECONDS) if misses else None
+    except TransportError:
+        page = None  # a proxy that cannot be used: the run's own requests tell of it
+    if page is None:
+        yield
+        return
+    watching = asyncio.create_task(LoadWatch(engine, page.get, WALL, misses).run())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+        await page.close()
 
 
 def _source(run: Path, config: RunConfig, file: RunFile | None) -> Input | None:

@@ -330,6 +330,16 @@ class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
 
 
+class ServerLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy the server said it is, whoever's requests they are. ``cache``: share of its KV cache that is taken, from
+    0 to 1, None where it does not tell. ``at``: when it said so, wall time."""
+
+    running: int
+    waiting: int
+    cache: float | None
+    at: float
+
+
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine does about its concurrency. ``sentence``: that and why, to a person.
 
@@ -429,6 +439,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tuning: Tuning = Tuning()
     sweep: Sweep | None = None
     """The newest sweep of this session."""
+    server: ServerLoad | None = None
+    """What the server tells of itself, None where it tells nothing."""
 
 
 class LiveRow(msgspec.Struct, frozen=True, kw_only=True):

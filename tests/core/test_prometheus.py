@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchdeck.control.prometheus import SECONDS, TOKENS, exposition
 from batchdeck.metrics.histogram import Histogram
-from batchdeck.model import Counts, ErrorClass, QuotaState, Reason, Snapshot, Waiting
+from batchdeck.model import Counts, ErrorClass, QuotaState, Reason, ServerLoad, Snapshot, Waiting
 
 LINE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\[\\"n])*",?)*)\} (\S+)', re.ASCII)
 LABEL = re.compile(r'(\w+)="((?:[^"\\\n]|\\[\\"n])*)"', re.ASCII)
@@ -150,6 +150,14 @@ def test_what_is_unknown_is_left_out_and_never_zero() -> None:
     assert {dict(labels)["setting"] for name, labels in found if name == "batchdeck_setting"} == {
         "concurrency", "rpm", "max_cost",
     }  # fmt: skip
+
+
+def test_what_the_server_tells_of_itself_is_passed_on() -> None:
+    run = frozenset({("run", "translate")})
+    found = scrape(msgspec.structs.replace(NOW, server=ServerLoad(running=16, waiting=4, cache=0.83, at=1.0)))
+    figures = {"running": 16, "waiting": 4, "cache_ratio": 0.83}
+    assert {name: found[f"batchdeck_server_{name}", run] for name in figures} == figures
+    assert not any(name.startswith("batchdeck_server") for name, _ in scrape())
 
 
 def test_latencies_and_tokens_go_by_their_opentelemetry_names() -> None:

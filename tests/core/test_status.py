@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchdeck.cli.status import METERS, REASONS, budgets, live_lines, setting_lines
-from batchdeck.model import Counts, Meter, Reason, Waiting
+from batchdeck.model import Counts, Meter, Reason, ServerLoad, Waiting
 from batchdeck.settings import SETTINGS
 from tests.core.test_prometheus import NOW
 
@@ -40,6 +40,13 @@ QUOTA               LIMIT  REMAINING  FOR THIS RUN
 requests a minute     500          —           250  as set
 tokens a minute    90,000      1,200        45,000  said by the provider"""
     )
+
+
+def test_a_server_that_tells_how_busy_it_is_has_a_line() -> None:
+    busy = msgspec.structs.replace(NOW, server=ServerLoad(running=16, waiting=1_204, cache=0.8331, at=1.0))
+    assert "  server    16 running, 1,204 waiting, cache 83%" in list(live_lines(busy))
+    no_cache = msgspec.structs.replace(NOW, server=ServerLoad(running=0, waiting=0, cache=None, at=1.0))
+    assert "  server    0 running, 0 waiting" in list(live_lines(no_cache))
 
 
 def test_a_run_that_simply_runs_has_no_tables() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from batchdeck.model import Counts, QuotaState, Reason, RunMeta, Snapshot, Waiting
+from batchdeck.model import Counts, QuotaState, Reason, RunMeta, ServerLoad, Snapshot, Waiting
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.messages import SnapshotReady
 from batchdeck_tui.reasons import REASONS
@@ -164,6 +164,17 @@ def test_quotas_say_how_near_they_are_and_who_says_so() -> None:
     assert text(told(replace(HELD, shared_by=2), 158)).endswith("rpm 412/500 header  tpm 90k flag  shared by 2 runs")
     quiet = replace(HELD, waiting=Waiting(counts=COUNTS))
     assert text(told(quiet, 78)) == "rpm 412/500 header  tpm 90k flag", "where no sentence stands, in any width"
+
+
+def test_a_server_that_tells_how_busy_it_is_stands_before_the_quotas() -> None:
+    busy = replace(HELD, waiting=Waiting(counts=COUNTS), server=ServerLoad(running=16, waiting=4, cache=0.8331, at=1.0))
+    said = "server: 16 running, 4 waiting, cache 83 %"
+    assert text(told(busy, 78)) == f"{said}  rpm 412/500 header  tpm 90k flag"
+    assert text(told(busy, 45)) == said
+    assert text(told(replace(busy, quotas=()), 78)) == said
+    assert text(told(replace(busy, server=ServerLoad(running=1, waiting=0, cache=None, at=1.0), quotas=()), 78)) == (
+        "server: 1 running, 0 waiting"
+    )
 
 
 def test_a_provider_that_talks_much_does_not_hide_when_it_is_tried_again() -> None:

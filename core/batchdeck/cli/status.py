@@ -8,7 +8,7 @@ from typing import get_args
 from batchdeck import settings
 from batchdeck.format import UNKNOWN, cells, count, duration, percent, rate, some, spent, table
 from batchdeck.inert import inert
-from batchdeck.model import Counts, QuotaState, Reason, RunMeta, Snapshot, Waiting
+from batchdeck.model import Counts, QuotaState, Reason, RunMeta, ServerLoad, Snapshot, Waiting
 
 REASONS: dict[Reason, str] = {
     "cap": "behind the concurrency",
@@ -64,6 +64,8 @@ def live_lines(now: Snapshot) -> Iterator[str]:
     yield line("mode", mode(now.mode, now.concurrency, counts.rate_limit_hits, now.queue_depth))
     if now.shared_by > 1:
         yield line("account", f"shared by {now.shared_by} runs of this machine")
+    if now.server is not None:
+        yield line("server", server(now.server))
     for budget in budgets(now.settings, counts):
         yield line("budget", budget)
     yield from waiting_lines(now.waiting)
@@ -89,6 +91,12 @@ def outcomes(counts: Counts) -> str:
 def mode(name: str, cap: int, hits: int, depth: float) -> str:
     """``rate-limited: cap 24, 29 hits, average queue depth 212.4``"""
     return f"{name}: cap {count(cap)}, {some(hits, 'hit')}, average queue depth {depth:,.1f}"
+
+
+def server(load: ServerLoad) -> str:
+    """``16 running, 4 waiting, cache 83%``"""
+    cache = "" if load.cache is None else f", cache {100 * load.cache:.0f}%"
+    return f"{count(load.running)} running, {count(load.waiting)} waiting{cache}"
 
 
 def budgets(given: Mapping[str, float | None], counts: Counts) -> Iterator[str]:

@@ -70,6 +70,13 @@ def _run(now: Snapshot, run: Mapping[str, str], provider: str, model: str) -> Li
     yield from _gauge("batchdeck_account_runs", "Runs of this machine on the same account.", run, now.shared_by)
     yield from _gauge("batchdeck_cooldown_seconds", "Until a 429 lets the account go on; 0: none holds it.", run,
                       now.cooldown)  # fmt: skip
+    server = now.server
+    if server is not None:
+        yield from _gauge("batchdeck_server_running", "Requests that the server says it works on, whoever's.", run,
+                          server.running)  # fmt: skip
+        yield from _gauge("batchdeck_server_waiting", "Requests that the server says wait in it.", run, server.waiting)
+        yield from _gauge("batchdeck_server_cache_ratio", "Share of the server's KV cache that is taken.", run,
+                          server.cache)  # fmt: skip
 
 
 def _items(now: Snapshot, run: Mapping[str, str]) -> Lines:

@@ -36,6 +36,7 @@ from batchdeck.model import (
     Reason,
     RunConfig,
     RunState,
+    ServerLoad,
     Settled,
     Settlement,
     Timings,
@@ -124,6 +125,7 @@ class Engine:
         self.putting_back = 0
         self.is_limited = False
         """Whether it is a limit that stops the run: raised in time, the run goes on."""
+        self.server_load: ServerLoad | None = None
         self.broken_store: str | None = None
         self.store_trouble: str | None = None
         self._timer: asyncio.TimerHandle | None = None

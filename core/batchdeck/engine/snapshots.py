@@ -62,6 +62,7 @@ class Snapshots:
             mode=mode(counts, waiting),
             shared_by=engine.admission.quota.holders,
             tuning=engine.tuning.state(),
+            server=None if engine.is_over else engine.server_load,
         )
 
     def _waiting(self, now: float) -> Waiting:

@@ -21,7 +21,7 @@ from batchdeck.sim.headers import EPOCH, Headers, say_retry_after
 from batchdeck.sim.options import FAULTS, SimOptions
 from batchdeck.sim.quota import Quota, Verdict
 from batchdeck.sim.refusals import FAULTY, Refusal, complaint, too_busy, too_large, too_many
-from batchdeck.sim.service import Service
+from batchdeck.sim.service import Busy, Service
 
 MODELS = ("simulated", "simulated-mini")
 """What ``/v1/models`` lists. Any other name is answered too."""
@@ -140,6 +140,11 @@ class SimModel:
         self._seen[content] = turn + 1
         plan = self._serve(plan, now)
         return msgspec.structs.replace(plan, headers=headers) if headers else plan
+
+    def load(self, now: float) -> tuple[Busy, int] | None:
+        """How many run and wait, and the slots there are; None without slots."""
+        slots = self.options.slots
+        return None if slots is None else (self.service.busy(now), slots)
 
     def _full(self, now: float) -> Plan | None:
         """The refusal when all slots are taken and no more may wait for one."""

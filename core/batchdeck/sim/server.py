@@ -2,12 +2,13 @@
 
 - ``POST /v1/chat/completions``: streamed (SSE) and not, as OpenAI's chat API
 - ``GET /v1/models``, ``GET /v1/models/NAME``
+- ``GET /metrics``: with slots, how many are taken, in vLLM's words
 - ``GET /sim/stats``: what was served (``tally.Tally``), with ``connections`` (accepted so far), ``open_connections``
   and ``holding`` (answers that wait to be released)
 - ``POST /sim/release``: let held answers go on; ``{"count": n}``: only the n oldest. → ``{"released", "holding"}``
 - ``POST /sim/options``: change some options while it runs; answers all of them
 
-An outage is of all below ``/v1``. One that refuses resets a connection on which a request comes, without an answer, so
+An outage is of all but ``/sim``. One that refuses resets a connection on which a request comes, without an answer, so
 that ``/sim`` can still be reached.
 """
 
@@ -121,7 +122,8 @@ class SimServer:
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         now = asyncio.get_running_loop().time()
-        if request.path.startswith("/v1") and self.model.is_unreachable(now):
+        is_provider = not request.path.startswith("/sim/")
+        if is_provider and self.model.is_unreachable(now):
             self.tally.turn_away()
             _reset(request)
             return web.Response()
@@ -133,12 +135,15 @@ class SimServer:
             ("POST", "/sim/release"): self._release,
             ("POST", "/sim/options"): self._options,
         }
-        if request.path.startswith("/v1") and self.model.is_down(now):
+        if is_provider and self.model.is_down(now):
             status, refusal = FAULTY["503"]
             return _json(wire.error_body(refusal), status)
         handler = routes.get((request.method, request.path))
         if handler is not None:
             return await handler(request)
+        load = self.model.load(now)
+        if load is not None and (request.method, request.path) == ("GET", "/metrics"):
+            return web.Response(body=wire.metrics_body(*load), headers={"content-type": wire.METRICS_TYPE})
         if request.method == "GET" and request.path.startswith("/v1/models/"):
             return _json(wire.model_body(request.path.removeprefix("/v1/models/")))
         unknown = Refusal(

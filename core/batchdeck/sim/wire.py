@@ -13,11 +13,13 @@ import msgspec
 from batchdeck.sim.headers import Headers
 from batchdeck.sim.model import MODELS, Plan
 from batchdeck.sim.refusals import Refusal
+from batchdeck.sim.service import Busy
 
 CREATED = 1_767_225_600
 """2026-01-01, the date of everything simulated."""
 HELD_AFTER = 8
 """Tokens that a held stream sends before it waits."""
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _DONE = b"data: [DONE]\n\n"
 _GARBAGE_EVENT = b'data: {"id": "chatcmpl-sim", "choices": [{"index": 0, "delta": {"content": \n\n'
 _GARBAGE_BODY = b"<html><head><title>502 Bad Gateway</title></head><body>not JSON (simulated)</body></html>"
@@ -64,6 +66,21 @@ def models_body() -> bytes:
 def model_body(name: str) -> bytes:
     """The answer to ``GET /v1/models/NAME``."""
     return msgspec.json.encode(_model(name))
+
+
+def metrics_body(busy: Busy, slots: int) -> bytes:
+    """How busy a server with slots is, as vLLM tells it at ``GET /metrics``; each slot has its share of the cache."""
+    told = (
+        ("num_requests_running", "Number of requests in model execution batches.", busy.running),
+        ("num_requests_waiting", "Number of requests waiting to be processed.", busy.waiting),
+        ("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", min(1.0, busy.running / slots)),
+    )
+    lines = [
+        f"# HELP vllm:{name} {does}\n# TYPE vllm:{name} gauge\n"
+        f'vllm:{name}{{engine="0",model_name="{MODELS[0]}"}} {float(value)}\n'
+        for name, does, value in told
+    ]
+    return "".join(lines).encode()
 
 
 def usage(plan: Plan) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.style import Style
 
-from batchdeck.model import Meter, QuotaState, Reason, RunMeta, Snapshot
+from batchdeck.model import Meter, QuotaState, Reason, RunMeta, ServerLoad, Snapshot
 from batchdeck_tui.format import brief, duration
 from batchdeck_tui.reasons import REASONS
 from batchdeck_tui.widgets.cells import fit, one_line
@@ -52,6 +52,12 @@ def quota(state: QuotaState) -> str:
     return f"{METERS[state.meter]} {used}{brief(state.limit)}{share} {state.source}"
 
 
+def server(load: ServerLoad) -> str:
+    """How busy the server says it is: ``server: 16 running, 4 waiting, cache 83 %``."""
+    cache = "" if load.cache is None else f", cache {round(100 * load.cache)} %"
+    return f"server: {brief(load.running)} running, {brief(load.waiting)} waiting{cache}"
+
+
 def left(state: QuotaState) -> float | None:
     """What is left of a limit now, None where that is unknown."""
     return None if state.source == "flag" and not state.meter.endswith("_day") else state.remaining
@@ -63,6 +69,8 @@ def told(view: Snapshot, width: int) -> Line:
     known = [quota(state) for state in view.quotas]
     if view.shared_by > 1 and known:
         known.append(f"shared by {view.shared_by} runs")
+    if view.server is not None:
+        known.insert(0, server(view.server))
     if wordings[0] and width < WITH_QUOTAS:
         known.clear()
     ink = "label" if view.waiting.held in CALM else "notice"
@@ -137,7 +145,7 @@ class WaitingStrip(Linewise):
         """The run as it is now."""
         self._view = view
         if isinstance(view, Snapshot):
-            self._spoke |= bool(view.waiting.sentence or view.quotas)
+            self._spoke |= bool(view.waiting.sentence or view.quotas or view.server)
         self.tell()
 
     def sum_up(self, held: Mapping[str, float], seconds: float) -> None:
