@@ -83,9 +83,9 @@ async def test_a_run_whose_file_is_deleted_stops_and_says_so(tmp_path: Path) -> 
 
 
 async def test_a_second_engine_over_a_deleted_lock_ends_the_first(tmp_path: Path) -> None:
-    with simulator("--latency-ms", "50") as sim:
-        run = launch(prompts(tmp_path, 600), sim, tmp_path / "run.db")
-        await wait_for(run, lambda snapshot: snapshot.counts.done > 0)
+    with simulator("--latency-ms", "50", "--hold") as sim:
+        run = launch(prompts(tmp_path, 60), sim, tmp_path / "run.db", "-c", "10")
+        await wait_for(run, lambda snapshot: snapshot.in_flight == 10)
         info = lock.probe(run)
         assert info is not None
         async with ControlClient(info.endpoint) as first:
@@ -101,10 +101,15 @@ async def test_a_second_engine_over_a_deleted_lock_ends_the_first(tmp_path: Path
                 if last.state == "failed":
                     break
             assert "another engine has taken over" in last.message
+        # held until now, so that the first is at it however long the second takes to start
+        while sim.stats()["holding"] < 10:
+            assert second.poll() is None
+        sim.call("/sim/options", {"hold": False})
+        sim.call("/sim/release", {})
         assert await asyncio.to_thread(second.wait, 60) == 0
     with RunReader(run) as reader:
         counts = reader.meta().counts
-    assert (counts.done, counts.items) == (600, 600)
+    assert (counts.done, counts.items) == (60, 60)
 
 
 async def test_a_signal_after_the_end_sends_a_lingering_engine_home(tmp_path: Path) -> None:
