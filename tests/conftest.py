@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "GROQ_API_KEY", "NO_COLOR", "BATCHDECK_HOME")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Engines that tests start load what is compiled already, where the environment keeps Python from keeping it."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(config.rootpath / ".pytest_cache" / "bytecode"))
 
 
 @pytest.fixture(autouse=True)

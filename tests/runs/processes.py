@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
-import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +18,13 @@ from batchdeck import lock
 from batchdeck.control.client import ControlClient
 from batchdeck.errors import EngineGone
 from batchdeck.model import Command, Reply, Snapshot
+from tests.runs.nursery import Forked
 
 
 class Sim:
     """A ``batchdeck sim`` process."""
 
-    def __init__(self, process: subprocess.Popen[str], base_url: str) -> None:
-        self.process = process
+    def __init__(self, base_url: str) -> None:
         self.base_url = base_url
 
     def stats(self) -> dict[str, Any]:
@@ -40,32 +41,44 @@ class Sim:
 
 @contextmanager
 def simulator(*options: str) -> Iterator[Sim]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "batchdeck", "sim", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield Sim(process, process.stdout.readline().strip())
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+    read, write = os.pipe()
+    with open(os.devnull, "r+b", buffering=0) as nothing, open(write, "wb"):
+        process = Forked(["sim", *options], (nothing.fileno(), write, nothing.fileno()))
+    with open(read) as said:
+        try:
+            yield Sim(said.readline().strip())
+        finally:
+            process.send(signal.SIGTERM)
+            process.wait(10)
 
 
 def batchdeck(*arguments: str, stdin: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, as a person in a pipeline would."""
-    return subprocess.run(
-        [sys.executable, "-m", "batchdeck", *map(str, arguments)],
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    given = [*map(str, arguments)]
+    into, out, errors = os.pipe(), os.pipe(), os.pipe()
+    command = Forked(given, (into[0], out[1], errors[1]))
+    for end in (into[0], out[1], errors[1]):
+        os.close(end)
+    said: dict[int, str] = {}
+
+    def feed() -> None:
+        with contextlib.suppress(BrokenPipeError), open(into[1], "w") as pipe:
+            pipe.write(stdin or "")
+
+    def drain(end: int) -> None:
+        with open(end) as pipe:
+            said[end] = pipe.read()
+
+    threads = [
+        threading.Thread(target=feed),
+        *(threading.Thread(target=drain, args=(end[0],)) for end in (out, errors)),
+    ]
+    for thread in threads:
+        thread.start()
+    code = command.wait(timeout)
+    for thread in threads:
+        thread.join()
+    return subprocess.CompletedProcess(given, code, said[out[0]], said[errors[0]])
 
 
 def launch(source: Path, sim: Sim, db: Path, *options: str) -> Path:

@@ -28,8 +28,12 @@ class ControlClient:
 
     def __init__(self, endpoint: str) -> None:
         """endpoint: the socket's path, as ``LockInfo.endpoint`` gives it."""
+        # No TLS on a Unix socket, so no certificates need be read, which takes 40 ms.
         self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=endpoint), base_url=BASE, timeout=httpx.Timeout(5.0), trust_env=False
+            transport=httpx.AsyncHTTPTransport(uds=endpoint, verify=False),
+            base_url=BASE,
+            timeout=httpx.Timeout(5.0),
+            trust_env=False,
         )
 
     async def __aenter__(self) -> ControlClient:
