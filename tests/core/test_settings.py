@@ -76,7 +76,8 @@ def test_what_a_person_writes_is_understood(name: str, text: str, value: float |
         ("tpm", "999999999999999m", "it must be 1 to"),
         ("concurrency", "0", "--concurrency is 0; it must be 1 to 10,000"),
         ("concurrency", "10.5", "--concurrency is 10.5; it is a whole number"),
-        ("concurrency", "off", "--concurrency cannot be taken off"),
+        ("concurrency", "off", "--concurrency: .off. is not a number such as 40, or auto"),
+        ("priority", "off", "--priority cannot be taken off"),
         ("priority", "101", "it must be 1 to 100"),
         # a comma where others write a point: 250 dollars were not meant
         ("max_cost", "2,50", "--max-cost: '2,50' is not an amount such as 2.50"),
@@ -99,7 +100,7 @@ def test_what_a_person_writes_is_understood(name: str, text: str, value: float |
         ("deadline", "20260309", "--deadline: '20260309' can be read in two ways"),
         ("deadline", "9" * 400, r"--deadline: it must be a time up to 8307-\d\d-\d\d$"),
         ("deadline", "9998-01-01", r"--deadline: it must be a time up to 8307-\d\d-\d\d$"),
-        ("burst", "5", "there is no setting 'burst'; there are concurrency, rpm"),
+        ("burst", "5", "there is no setting 'burst'; there are concurrency, min_concurrency, "),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_that_names_the_option(name: str, text: str, why: str) -> None:
@@ -140,9 +141,10 @@ def test_what_is_shown_can_be_given_again(data: st.DataObject, name: str) -> Non
 
 
 @given(st.sampled_from([name for name, setting in SETTINGS.items() if not setting.required]))
-def test_off_is_shown_as_off(name: str) -> None:
-    assert show(name, None) == "off"
-    assert parse(name, "off", NOW) is None
+def test_no_limit_is_off_and_no_concurrency_is_auto(name: str) -> None:
+    word = "auto" if name == "concurrency" else "off"
+    assert show(name, None) == word
+    assert parse(name, word, NOW) is None
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import sqlite3
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from batchdeck.config import SCHEMA
 from batchdeck.errors import StoreError, UsageError
 from batchdeck.inputs.base import SourceState
-from batchdeck.model import Counts, Event, IngestRow
+from batchdeck.model import Counts, Event, IngestRow, Sample
 from batchdeck.store.migrations import MIGRATIONS
 from batchdeck.store.reader import APPLICATION_ID, RunReader
 from batchdeck.store.runfile import RETRY_LANE, RunFile, storable
@@ -49,6 +50,45 @@ def test_a_run_file_is_never_overwritten(tmp_path: Path) -> None:
         create(tmp_path / "no" / "such" / "folder.db", 1)
     with pytest.raises(UsageError, match="no such run file"):
         RunFile.open(tmp_path / "other.db")
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA))
+def test_a_run_of_an_older_batchdeck_is_read_as_it_is_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    path = tmp_path / "run.db"
+    with monkeypatch.context() as older:
+        older.setattr("batchdeck.store.migrations.MIGRATIONS", MIGRATIONS[:version])
+        file = create(path, 3)
+    settle(file, settlement(0))
+    known = {name for _, name, *_ in file.conn.execute("PRAGMA table_info(samples)")}
+    values = {name: value for name, value in msgspec.to_builtins(SAMPLE).items() if name in known}
+    texts = [msgspec.json.encode(value) if isinstance(value, dict) else value for value in values.values()]
+    with file.conn:
+        file.conn.execute(f"INSERT INTO samples ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", texts)
+    file.close()
+    before = path.read_bytes()
+
+    def look() -> list[Sample]:
+        with RunReader(path) as reader:
+            assert reader.meta().config == CONFIG
+            assert [row.state for row in reader.window(0, 3)][:2] == ["done", states[1]]
+            return reader.samples()
+
+    states = ["done", "queued"]
+    (seen,) = look()
+    assert seen == msgspec.convert(values, Sample, strict=False), "what it did not know yet is nothing"
+    assert path.read_bytes() == before, "whoever looks changes nothing"
+    file = RunFile.open(path)
+    assert file.conn.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
+    settle(file, settlement(1))
+    new = msgspec.structs.replace(SAMPLE, t=SAMPLE.t + 1, ttft={40: 2}, stalled=1)
+    file.begin()
+    file.sample(new)
+    file.commit()
+    file.close()
+    states[1] = "done"
+    assert look() == [seen, new]
 
 
 def foreign(path: Path) -> str:

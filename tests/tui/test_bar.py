@@ -61,10 +61,10 @@ async def test_knobs_turn_what_the_provider_measures_and_all_four_charts_carry_b
     async with launched(tmp_path, PROMPTS, hold=True) as (run, sim), console(run, (200, 60)) as (pilot, screen):
         charts = screen.query_one(Charts)
         await until(pilot, lambda: len(sim.holds) == 10 and sim.stats()["max_in_flight"] == 10)
-        await until(pilot, lambda: [cap for _, cap in charts.series("cap")] == [10.0], "a sample at the old cap")
+        await until(pilot, lambda: {cap for _, cap in charts.series("cap")} == {10.0}, "a sample at the old cap")
         await pilot.press("right_square_bracket")
         await until(pilot, lambda: sim.stats()["max_in_flight"] == 20 and len(sim.holds) == 20)
-        await until(pilot, lambda: [cap for _, cap in charts.series("cap")].count(20.0) == 2, "samples at the new cap")
+        await until(pilot, lambda: [cap for _, cap in charts.series("cap")].count(20.0) >= 2, "samples at the new cap")
 
         await pilot.press("left_square_bracket")
         await until(pilot, lambda: snapshot(screen).concurrency == 10)

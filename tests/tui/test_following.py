@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from batchdeck.model import LiveRow
 from batchdeck_tui.following import page_top
+from batchdeck_tui.messages import LiveReady
 from tests.tui.console import console, launched, read, until
+from tests.tui.runfile import make_run
 
 
 def flying(streaming: Iterable[int], waiting: Iterable[int] = ()) -> list[LiveRow]:
@@ -52,6 +54,24 @@ def test_the_page_always_shows_something_in_flight(places: set[int], top: int, h
     if max(places) - min(places) < height:
         assert shown == places
     assert page_top(flying(places), found, height) == found, "what was just shown is not left at once"
+
+
+async def test_a_key_is_not_undone_by_what_was_under_way_when_it_was_pressed(tmp_path: Path) -> None:
+    """The news of who is in flight stand in the queue before the message that the cursor was moved."""
+    async with console(make_run(tmp_path / "run.db", 60), (100, 24)) as (pilot, screen):
+        news = LiveReady({row.idx: row for row in flying(range(10))}, None, list(range(10)), 0)
+        await until(pilot, lambda: screen.table.cursor_idx == 0)
+        screen.on_live_ready(news)
+        assert screen.table.cursor_idx == 9
+        await until(pilot, lambda: screen._led == set())
+        screen.table.action_edge(0)
+        screen.on_live_ready(news)
+        assert screen.table.cursor_idx == 0
+        await until(pilot, lambda: not screen._following)
+        await pilot.press("l")
+        await until(pilot, lambda: screen._following)
+        screen.on_live_ready(news)
+        assert screen.table.cursor_idx == 9
 
 
 async def test_what_is_in_flight_is_never_said_to_be_queued_while_the_table_follows_it(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ class RunScreen(LimitingScreen):
             self._stale |= self._flights.census(message.census)
         if message.census is not None and self._filter.needs_census:
             self._list_as_flown()
-        elif message.top is not None and self._following and not self._filter:
+        elif message.top is not None and self._following and not self._filter and not self.table.steered:
             led = self.table.follow(message.top)
             if led is not None:
                 self._led.add(led)
@@ -293,7 +293,7 @@ class RunScreen(LimitingScreen):
         self._following = False
 
     def action_follow(self) -> None:
-        self._following = True
+        self._following, self.table.steered = True, False
 
     def _open(self, idx: int) -> None:
         self._following = False

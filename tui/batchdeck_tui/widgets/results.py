@@ -88,6 +88,8 @@ class ResultsTable(ScrollView, can_focus=True):
         """Lines painted so far."""
         self._live: dict[int, LiveRow] = {}
         self._cursor = 0
+        self.steered = False
+        """Whether a person moved the cursor since this was taken back. True at once, before any message tells of it."""
         self._announced: int | None = None
         self._highlight = ""
         self._painted: dict[int, object] = {}
@@ -313,16 +315,22 @@ class ResultsTable(ScrollView, can_focus=True):
             self._announced = idx
             self.post_message(self.Highlighted(idx))
 
+    def _steer(self, row: int) -> None:
+        """A person moves the cursor."""
+        before = self._cursor
+        self._move(row)
+        self.steered |= self._cursor != before
+
     def action_cursor(self, by: int) -> None:
-        self._move(self._cursor + by)
+        self._steer(self._cursor + by)
 
     def action_page(self, by: int) -> None:
         step = by * max(1, self._page - 1)
         self.scroll_to(y=self.scroll_offset.y + step, animate=False)
-        self._move(self._cursor + step)
+        self._steer(self._cursor + step)
 
     def action_edge(self, last: int) -> None:
-        self._move(self.source.count - 1 if last and self.source else 0)
+        self._steer(self.source.count - 1 if last and self.source else 0)
 
     def action_open(self) -> None:
         idx = self.cursor_idx
@@ -335,6 +343,6 @@ class ResultsTable(ScrollView, can_focus=True):
             return
         row = at.y - 1 + self.scroll_offset.y
         if row < self.source.count:
-            self._move(row)
+            self._steer(row)
             if event.chain > 1:
                 self.action_open()
