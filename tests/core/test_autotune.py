@@ -188,6 +188,22 @@ def test_a_server_that_becomes_slow_in_the_middle_is_let_off_at_once() -> None:
     assert any("times as long" in turn.why for at, turn in loop.turns if at > begun)
 
 
+def test_a_server_that_says_how_many_wait_in_it_is_believed() -> None:
+    loop = Loop(queueing(20, seconds=10.0))
+    while loop.cap <= 20:
+        loop.run(1)
+    assert loop.cap == 32
+    climbed = loop.now
+    assert loop.policy.queueing(loop.now, 12) is None, "once may be by chance"
+    turn = loop.policy.queueing(loop.now, 12)
+    assert turn is not None
+    assert (turn.cap, turn.why) == (20, "12 of 32 wait at the server: trying 20")
+    loop.turns.append((loop.now, turn))
+    loop.run(120)
+    assert loop.now - climbed < 130
+    assert 18 <= loop.cap <= 26
+
+
 def test_failures_are_no_answers() -> None:
     stay = Stay(4, 0.0, 4)
     stay.add(Landed(0.0, 60.0, ok=False))

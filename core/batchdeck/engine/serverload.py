@@ -68,5 +68,7 @@ class LoadWatch:
     def _keep(self, load: ServerLoad | None, missed: int) -> None:
         if load is not None or missed >= self._misses:
             self._engine.server_load = load
+        if load is not None:
+            self._engine.tuning.heard(load)
         if missed == self._misses and self._misses > 1:
             log.info("the server does not tell its load at /metrics")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchdeck.engine.attempt import Flight
-from batchdeck.model import Settled
+from batchdeck.model import ServerLoad, Settled
 from batchdeck.model import Tuning as State
 from batchdeck.tune.autotune import FIRST, Autotune, Turn
 from batchdeck.tune.stay import Landed
@@ -68,6 +68,14 @@ class Tuning:
             if turn.crowded:
                 # What was taken for a rate was none.
                 self._engine.admission.quota.forget_pace(now)
+            self._carry_out(turn)
+
+    def heard(self, load: ServerLoad) -> None:
+        """What the server says of itself."""
+        if self._policy is None or self._engine.state != "running":
+            return
+        turn = self._policy.queueing(self._engine.now(), load.waiting)
+        if turn is not None:
             self._carry_out(turn)
 
     def by_hand(self, cap: int) -> None:

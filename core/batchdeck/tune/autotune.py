@@ -57,6 +57,8 @@ BACK = 0.7
 """Of the cap is left where 429s come and no lower level is known to be good."""
 REFUSALS, REFUSED = 3, 0.02
 """429s at a level, in number and as a share, from which it is too high."""
+QUEUED = 0.1
+"""Share of the cap that waits at the server from which it is too many."""
 TRIES, LOOKS = 3, 2
 """Guesses between two levels, and second looks at one that may be as good as a higher one."""
 
@@ -142,6 +144,17 @@ class Autotune:
         self._home, self._known = None, {n: stay for n, stay in self._known.items() if n <= cap}
         self.phase, self.sentence = "measuring", f"{cap} by hand, and no more by itself"
         self._moved(cap, now, self._in_flight)
+
+    def queueing(self, now: float, waiting: int) -> Turn | None:
+        """The server itself says how many requests wait in it, asked now and then: vLLM does. Where they do so twice,
+        there is no need to measure how much slower it became."""
+        self._queues = self._queues + 1 if waiting >= max(1.0, QUEUED * self.cap) else 0
+        if self._queues < 2 or self.phase != "climbing" or self._is_falling or self.cap <= self.least:
+            return None
+        wanted = max(self.least, self.cap - waiting, *(n for n in self._known if n < self.cap))
+        if wanted >= self.cap:
+            return None
+        return self._turn(now, wanted, "measuring", f"{waiting} of {self.cap} wait at the server: trying {wanted}")
 
     # -- decisions
 
@@ -439,6 +452,7 @@ class Autotune:
         is_clear = self.phase == "climbing" or (self.phase == "probing" and cap > self.cap)
         self._wanted = max(SOME if is_clear else MANY, cap)
         self.cap = cap
+        self._queues = 0
         self._crowd = Crowd()
         self._stay = Stay(cap, now, in_flight)
 
