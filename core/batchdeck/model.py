@@ -240,6 +240,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     sends: int = 1
     cost: float | None = None
+    stalled: bool = False
+    """Its stream had begun and fell silent, for a while or for good."""
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,6 +283,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Time that an engine worked on this run, over all its sessions."""
     queue_seconds: float = 0.0
     """Items that waited, each for its seconds: divided by ``seconds`` it is the average queue depth."""
+    stalls: int = 0
+    """Streams that began and fell silent for long, counted as they end."""
 
     @property
     def unfinished(self) -> int:
@@ -441,6 +445,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The newest sweep of this session."""
     server: ServerLoad | None = None
     """What the server tells of itself, None where it tells nothing."""
+    stalled: int = 0
+    """Streams that are silent now, for much longer than is usual."""
 
 
 class LiveRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -454,6 +460,8 @@ class LiveRow(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     attempt: int
     ttft: float | None = None
+    silent: float | None = None
+    """Seconds that a stalled stream has been silent; None: it is not stalled."""
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -663,3 +671,4 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 0
     queue_depth: float = 0.0
     mode: Literal["open", "rate-limited"] = "open"
+    stalls: int = 0

@@ -6,6 +6,7 @@ import json
 import unicodedata
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +92,15 @@ async def test_messages_and_json_are_laid_out_for_reading(run: Path) -> None:
         app.pane.show(None)
         await pilot.pause()
         assert "no row is selected" in app.shown()[0]
+
+
+async def test_a_stream_that_fell_silent_is_said_to_be_stalled(run: Path) -> None:
+    app = DetailApp()
+    async with app.run_test(size=(100, 40)) as pilot:
+        app.pane.show(detail_of(run, 11))
+        app.pane.stream(msgspec.structs.replace(live(11, "Once upon"), silent=12.3))
+        await pilot.pause()
+        assert "attempt 2 · stalled 12s · 2 tokens" in "\n".join(app.shown())
 
 
 async def test_a_failed_item_says_why(run: Path) -> None:

@@ -126,6 +126,11 @@ def test_what_is_unknown_is_never_shown_as_zero() -> None:
     assert "of ~9,000" in plain(replace(RUNNING, ingest_complete=False, items_expected=9_000))
 
 
+def test_streams_that_are_silent_are_counted_beside_those_in_flight() -> None:
+    assert "in flight 18/20 · 3 stalled" in plain(replace(RUNNING, stalled=3))
+    assert "stalled" not in plain(RUNNING)
+
+
 def test_a_rate_limit_that_holds_the_run_is_said() -> None:
     assert "held by rate limit, 4 s" in plain(replace(RUNNING, cooldown=4.2), 80)
     assert "held" not in plain(RUNNING)

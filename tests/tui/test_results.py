@@ -7,6 +7,7 @@ import unicodedata
 from array import array
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +86,8 @@ async def test_rows_read_well_and_a_state_is_never_told_by_colour_alone(tmp_path
     run = make_run(tmp_path / "run.db", 30, settled=6, failed=[2], texts={1: "Bonjour"}, retried={1: 2})
     app = TableApp(RowSource(run))
     async with app.run_test(size=(140, 20)) as pilot:
-        app.table.set_live({6: live(6, phase="waiting"), 7: live(7, "Le renard brun")})
+        silent = msgspec.structs.replace(live(8, "Le chien " * 40), silent=12.3)
+        app.table.set_live({6: live(6, phase="waiting"), 7: live(7, "Le renard brun"), 8: silent})
         await pilot.pause()
         lines = app.lines()
     assert lines[0].split() == ["#", "state", "prompt", "answer", "tok", "ttft", "time", "tries", "cost"]
@@ -98,7 +100,9 @@ async def test_rows_read_well_and_a_state_is_never_told_by_colour_alone(tmp_path
     assert "waiting for the first token" in lines[7]
     assert "▶ in flight" in lines[8]
     assert "Le renard brun" in lines[8]
-    assert "· queued" in lines[9]
+    assert "◌ stalled" in lines[9]
+    assert "Le chien ◌ stalled 12s" in lines[9]
+    assert "· queued" in lines[10]
 
 
 @pytest.mark.parametrize("width", [80, 119, 200])

@@ -129,6 +129,8 @@ def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
         yield _line("bad lines", count(counts.bad_lines))
     hits = some(counts.rate_limit_hits, "rate-limit hit")
     yield _line("attempts", f"{count(counts.attempts)}, {count(counts.retries)} of them retries, {hits}")
+    if counts.stalls:
+        yield _line("stalls", f"{some(counts.stalls, 'stream')} fell silent for long")
     cached = f" ({count(counts.tokens_cached)} cached)" if counts.tokens_cached else ""
     yield _line("tokens", f"{count(counts.tokens_in)} in{cached}, {count(counts.tokens_out)} out")
     yield _line("cost", spent(counts.cost, counts.unpriced))

@@ -57,7 +57,7 @@ def live_lines(now: Snapshot) -> Iterator[str]:
         yield f"  {inert(sentence)}"
     yield line("items", f"{about}{count(now.items_expected)}, {percent(settled, now.items_expected)} settled")
     yield line("outcomes", outcomes(counts))
-    yield line("in flight", f"{count(now.in_flight)} of {count(now.concurrency)}")
+    yield line("in flight", f"{count(now.in_flight)} of {count(now.concurrency)}{stalled(now)}")
     left = f", eta {duration(now.eta)}" if now.eta is not None else ""
     yield line("rate", f"{rate(now.rate)}, {rate(now.tokens_rate)} tokens out{left}")
     yield line("cost", spent(counts.cost, counts.unpriced))
@@ -82,6 +82,12 @@ def file_lines(meta: RunMeta) -> Iterator[str]:
     yield line("cost", spent(counts.cost, counts.unpriced))
     for budget in budgets(settings.read(meta.config), counts):
         yield line("budget", budget)
+
+
+def stalled(now: Snapshot) -> str:
+    """``, 2 stalled (5 so far)``: streams that are silent now, and those that have ended so far."""
+    so_far = f" ({count(now.counts.stalls)} so far)" if now.counts.stalls else ""
+    return f", {count(now.stalled)} stalled{so_far}" if now.stalled or so_far else ""
 
 
 def outcomes(counts: Counts) -> str:

@@ -58,6 +58,7 @@ def _run(now: Snapshot, run: Mapping[str, str], provider: str, model: str) -> Li
                    ((state, int(state == now.state)) for state in get_args(RunState)))  # fmt: skip
     yield from _gauge("batchdeck_in_flight", "Requests that are open.", run, now.in_flight)
     yield from _gauge("batchdeck_concurrency", "Requests that may be open at once.", run, now.concurrency)
+    yield from _gauge("batchdeck_stalled", "Streams that began and are silent now.", run, now.stalled)
     yield from _gauge("batchdeck_uncommitted", "Answers received that the disk does not hold yet.", run,
                       now.uncommitted)  # fmt: skip
     yield from _gauge("batchdeck_queue_depth", "Items neither settled nor in flight.", run, now.queued)
@@ -106,6 +107,7 @@ def _counters(counts: Counts, run: Mapping[str, str]) -> Lines:
         ("sends", "Requests sent.", counts.sends),
         ("retries", "Attempts after an item's first.", counts.retries),
         ("rate_limit_hits", "Attempts answered 429.", counts.rate_limit_hits),
+        ("stalls", "Streams that began and fell silent for long.", counts.stalls),
         ("cost_usd", "US dollars, of answers with a known price.", counts.cost),
         ("unpriced_answers", "Answers whose cost is unknown.", counts.unpriced),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -12,6 +13,7 @@ from batchdeck.errors import DecodeError, TransportError
 from batchdeck.model import Answer, Failure, Limits, LiveRow, Settled, Timings, Wall, WorkOrder
 from batchdeck.providers.base import Decoder, Provider
 from batchdeck.providers.failures import ErrorInAnswer
+from batchdeck.retry.stall import first_look
 from batchdeck.transport.base import Request, Transport
 
 RAW_LIMIT = 8 << 20
@@ -32,9 +34,9 @@ class Flight:
     """One attempt in the air: the engine's view of it, and the sink its bytes arrive at."""
 
     __slots__ = (
-        "_decoder", "_limits", "_loop", "_provider", "abort", "beside", "body", "deadline", "deadline_kind", "error",
-        "first_at", "headers", "last_at", "on_head", "order", "phase", "raw", "received", "sends", "started",
-        "started_at", "status", "task", "text",
+        "_decoder", "_limits", "_loop", "_provider", "_quiet", "abort", "beside", "body", "deadline", "deadline_kind",
+        "error", "first_at", "has_stalled", "headers", "heard_at", "is_stalled", "last_at", "look_at", "on_head",
+        "order", "phase", "raw", "received", "sends", "started", "started_at", "status", "task", "text",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +56,12 @@ class Flight:
         self.last_at: float | None = None
         self.beside = 1
         """How many were in flight when it was sent, itself among them."""
+        self.heard_at: float | None = None
+        """When the newest byte came, of a stream that has begun."""
+        self.look_at = math.inf
+        """When it is worth a look, since it has been silent for so long."""
+        self.is_stalled = self.has_stalled = False
+        """Whether its silence is a stall now; whether one was."""
         self.abort: str | None = None
         self.error: DecodeError | None = None
         self.task: asyncio.Task[None] | None = None
@@ -61,6 +69,7 @@ class Flight:
         """Told status and headers as soon as they are there: what they say of the account is old when the body ends."""
         self._provider = provider
         self._limits = limits
+        self._quiet = first_look(limits.idle)
         self._loop = loop
         self._decoder: Decoder | None = None
         self.deadline = 0.0
@@ -75,6 +84,20 @@ class Flight:
     def tokens(self) -> int:
         return self._decoder.tokens if self._decoder is not None else 0
 
+    @property
+    def streamed(self) -> float:
+        """Seconds from the first token to the newest one."""
+        return self.last_at - self.first_at if self.first_at is not None and self.last_at is not None else 0.0
+
+    @property
+    def idle(self) -> float:
+        """The limit of its silence."""
+        return self._limits.idle
+
+    def stall(self) -> None:
+        """Its silence is a stall, until another byte comes."""
+        self.is_stalled = self.has_stalled = True
+
     def live(self, now: float, tail: int | None) -> LiveRow:
         """What is to be seen of it now; ``tail``: this many characters of its text at most, None: all."""
         text = "" if tail == 0 else "".join(self.text)
@@ -86,6 +109,7 @@ class Flight:
             seconds=now - self.started,
             attempt=self.order.number,
             ttft=self.first_at - self.started if self.first_at is not None else None,
+            silent=now - self.heard_at if self.is_stalled and self.heard_at is not None else None,
         )
 
     def stop(self, why: str) -> None:
@@ -138,14 +162,17 @@ class Flight:
         if self._decoder.is_complete:
             # Servers end a body right after its end mark; one that does not is not waited for.
             self._set_deadline("end", now + END_GRACE)
+            self.is_stalled, self.look_at = False, math.inf
         elif self.first_at is not None:
             # Any byte shows that the server is alive: some send comments while a model thinks.
             self._set_deadline("idle", now + self._limits.idle)
+            self.is_stalled, self.heard_at, self.look_at = False, now, now + self._quiet
 
     # -- the end
 
     def settle(self, failure: Failure | None, answer: Answer | None) -> Settled:
         self.phase = "store"
+        self.is_stalled, self.look_at = False, math.inf
         ended = self._loop.time()
         ttft = self.first_at - self.started if self.first_at is not None else None
         tokens = (answer.tokens_out if answer else None) or self.tokens
@@ -162,6 +189,7 @@ class Flight:
             answer=answer,
             failure=failure,
             sends=self.sends,
+            stalled=self.has_stalled,
         )
 
     def partial(self) -> Answer | None:

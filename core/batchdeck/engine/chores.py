@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 0.05
 SAMPLE_SECONDS = 1.0
+BEHIND = 1.0
+"""Seconds that the loop may be late before silence tells nothing, and in which it then reads what came meanwhile."""
 
 
 class EngineStuck(BatchdeckError):
@@ -31,19 +33,30 @@ class Chores:
         yield self._sampling()
 
     async def _sweep(self) -> None:
-        """Time limits, 20 times a second: one float compared for each request in flight."""
+        """Time limits and stalls, 20 times a second: a float compared for each, of each request in flight."""
         engine = self._engine
-        asleep = engine.now()
+        asleep = deaf_until = engine.now()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = engine.now()
-            engine.waits.late(now, now - asleep - SWEEP_SECONDS)
-            asleep = now
+            behind, asleep = now - asleep - SWEEP_SECONDS, now
+            engine.waits.late(now, behind)
             late = [flight for flight in engine.flights.values() if flight.deadline <= now and flight.phase != "store"]
             for flight in late:
                 flight.stop(flight.deadline_kind)
+            if behind > BEHIND:
+                deaf_until = now + BEHIND
+            if now >= deaf_until:
+                self._look(now)
             engine.check_limits()
             self._check_stuck()
+
+    def _look(self, now: float) -> None:
+        engine = self._engine
+        collector = engine.journal.collector
+        due = [flight for flight in engine.flights.values() if flight.look_at <= now]
+        engine.stalls.look(due, now, collector.itl)
+        collector.stalled(engine.stalls.now)
 
     def _check_stuck(self) -> None:
         if not self._engine.is_idle:

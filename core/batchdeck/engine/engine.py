@@ -22,6 +22,7 @@ from batchdeck.engine.journal import Journal, Trace
 from batchdeck.engine.lookahead import Candidate, LookAhead
 from batchdeck.engine.pool import Job, Pool
 from batchdeck.engine.queue import Work
+from batchdeck.engine.stalls import Stalls
 from batchdeck.engine.steering import Steering
 from batchdeck.engine.tuning import Tuning
 from batchdeck.engine.waiting import Waits, tally
@@ -119,6 +120,7 @@ class Engine:
         self.queue = self.ahead.queue
         self.pool = Pool(slots.fly, self._landed, self._is_spare)
         self.journal = Journal(store, wall, counts, samples, trace)
+        self.stalls = Stalls()
         self.steer = Steering(self, store)
         self.tuning = Tuning(self)
         self._chores = Chores(self)

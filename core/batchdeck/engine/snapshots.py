@@ -63,6 +63,7 @@ class Snapshots:
             shared_by=engine.admission.quota.holders,
             tuning=engine.tuning.state(),
             server=None if engine.is_over else engine.server_load,
+            stalled=0 if engine.is_over else engine.stalls.now,
         )
 
     def _waiting(self, now: float) -> Waiting:
@@ -135,4 +136,5 @@ def summarize(snapshot: Snapshot, errors: tuple[ErrorClass, ...]) -> Summary:
         concurrency=snapshot.concurrency,
         queue_depth=round(snapshot.queue_depth, 3),
         mode=snapshot.mode,
+        stalls=counts.stalls,
     )

@@ -33,6 +33,7 @@ class Collector:
         """counts: as committed. since: as the last sample of an earlier collector left them, so that none is missed."""
         self.ttft = Histogram()
         self.e2e = Histogram()
+        self.itl = Histogram()
         self._since = _Latencies()
         self.tokens_in = Histogram()
         self.tokens_out = Histogram()
@@ -48,6 +49,7 @@ class Collector:
         self._in_flight = 0
         self._area = 0.0
         self._peak = 0
+        self._stalled = self._stalled_most = 0
         self._queued = counts.unfinished
         self._queued_at = now
         self._queue_area = 0.0
@@ -63,6 +65,11 @@ class Collector:
         self._changed = now
         self._in_flight = count
         self._peak = max(self._peak, count)
+
+    def stalled(self, count: int) -> None:
+        """So many streams have fallen silent."""
+        self._stalled = count
+        self._stalled_most = max(self._stalled_most, count)
 
     def waiting(self, now: float, count: int) -> None:
         """The number of items that are neither settled nor in flight changed."""
@@ -85,6 +92,8 @@ class Collector:
             self.e2e.add(settled.timings.seconds)
             if settled.timings.ttft is not None:
                 self.ttft.add(settled.timings.ttft)
+            if settled.timings.itl is not None:
+                self.itl.add(settled.timings.itl)
             self._since.add(settled.timings)
 
     def elapsed(self, now: float) -> float:
@@ -126,10 +135,12 @@ class Collector:
             ttft=self._since.ttft.buckets,
             itl=self._since.itl.buckets,
             e2e=self._since.e2e.buckets,
+            stalled=self._stalled_most,
         )
         self._since = _Latencies()
         self._sampled = now
         self._counts = counts
         self._area = self._queue_area = 0.0
         self._peak = self._in_flight
+        self._stalled_most = self._stalled
         return sample

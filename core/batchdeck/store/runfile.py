@@ -355,6 +355,7 @@ class RunFile:
         answer, failure = settled.answer, settled.failure
         self._add("attempts", 1)
         self._add("sends", settled.sends)
+        self._add("stalls", int(settled.stalled))
         if answer is not None:
             self._add("tokens_in", answer.tokens_in or 0)
             self._add("tokens_out", answer.tokens_out or 0)

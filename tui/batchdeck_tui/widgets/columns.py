@@ -21,6 +21,7 @@ _PHASE_WORDS = {
     "streaming": "",
     "store": "answered, being saved",
 }
+STALLED = "◌"
 _RIGHT = ("#", "tok", "ttft", "time", "tries", "cost")
 _SHORT_TITLES = {"tries": "try"}
 _WHERE = re.compile(r".*?(:\d+): (?=\S)")
@@ -128,10 +129,14 @@ def _answer(row: Row) -> Cell:
 
 def _live_values(live: LiveRow, row: Row | None) -> dict[str, Cell]:
     said = one_line(live.text[-1_000:])
+    state: Cell = (f"{_PHASES[live.phase]} in flight", "in_flight")
+    if live.silent is not None:
+        said = f"{said.rstrip()} {STALLED} stalled {duration(live.silent)}".lstrip()
+        state = (f"{STALLED} stalled", "retried")
     return {
-        "state": (f"{_PHASES[live.phase]} in flight", "in_flight"),
+        "state": state,
         "prompt": (_head(row.label) if row else "", "text"),
-        "answer": (said, "in_flight") if said else (_PHASE_WORDS[live.phase], "dim"),
+        "answer": (said, state[1]) if said else (_PHASE_WORDS[live.phase], "dim"),
         "tok": (short(live.tokens) if live.tokens else "", "number"),
         "ttft": (duration(live.ttft) if live.ttft is not None else "", "number"),
         "time": (duration(live.seconds), "number"),

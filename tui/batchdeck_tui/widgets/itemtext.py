@@ -84,6 +84,8 @@ def answer_note(detail: Detail | None, live: LiveRow | None) -> Part:
     if live is not None:
         phase = _PHASES.get(live.phase, "answered, being saved")
         figures = f"{count(live.tokens)} tokens · {duration(live.seconds)}"
+        if live.silent is not None:
+            return f"attempt {live.attempt} · stalled {duration(live.silent)} · {figures}", "retried"
         return f"attempt {live.attempt} · {phase} · {figures}", "in_flight"
     last = detail.attempts[-1] if detail is not None and detail.attempts else None
     if last is None:

@@ -125,7 +125,12 @@ def _flow(view: Snapshot | RunMeta) -> list[list[Part]]:
     # the strip of reasons counts those in backoff too
     backoff = f" · {count(view.backoff)} in backoff" if view.backoff and not view.waiting.counts else ""
     return [
-        [("in flight ", "label"), (f"{view.in_flight}", "flying"), (f"/{view.concurrency}", "text")],
+        [
+            ("in flight ", "label"),
+            (f"{view.in_flight}", "flying"),
+            (f"/{view.concurrency}", "text"),
+            (f" · {count(view.stalled)} stalled" if view.stalled else "", "warning"),
+        ],
         [("queued ", "label"), (count(view.queued), "text"), (backoff, "label")],
         *tail,
     ]

@@ -234,7 +234,7 @@ class ResultsTable(ScrollView, can_focus=True):
                 parts.append((" " * between, base + back))
             # on the cursor's background the faintest ink is too faint
             style = base + self._looks["number" if cursor and name == "dim" else name] + back
-            if self._highlight and name in ("text", "in_flight", "error", "dim") and place in (2, 3):
+            if self._highlight and name in ("text", "in_flight", "error", "dim", "retried") and place in (2, 3):
                 parts.extend(self._marked(text, style))
             else:
                 parts.append((text, style))
