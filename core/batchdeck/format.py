@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from batchdeck.inert import inert
-from batchdeck.model import Snapshot
+from batchdeck.model import Counts, Snapshot
 
 UNKNOWN = "—"
 BAR = 20
@@ -91,6 +91,14 @@ def bar(part: float, whole: float | None, width: int = BAR) -> str:
     eighths = int(filled * 8)
     line = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
     return line.ljust(width, "░")
+
+
+def hedges(counts: Counts) -> str:
+    """What hedging did and cost on top: ``12 sent, 9 answered first, ≥ $0.03 extra``; without a price: tokens."""
+    extra = f"{'at least ' if counts.hedge_guesses else ''}{count(counts.hedge_tokens)} tokens"
+    if counts.hedge_cost:
+        extra = spent(counts.hedge_cost, counts.hedge_guesses)
+    return f"{count(counts.hedges)} sent, {count(counts.hedge_wins)} answered first, {extra} extra"
 
 
 def progress_line(now: Snapshot, width: int) -> str:

@@ -32,6 +32,10 @@ AttemptOutcome = Literal["ok", "rate_limited", "transient", "permanent", "fatal"
 """``transient`` may be tried again, ``permanent`` ends the item, ``fatal`` stops the run and leaves the item queued."""
 
 
+HEDGED = "hedged"
+"""The error class of an attempt that was cancelled since another one for the same item answered first: no error."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits of one attempt, seconds. ``total`` bounds the whole request."""
 
@@ -131,6 +135,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 1
     """Weight of this run among those that share its account, 1 to 100."""
     autotune: Autotune = Autotune()
+    hedge: float | None = None
+    """Second requests for stragglers, at most this share of the others; None: none."""
 
 
 class InputRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +176,7 @@ class IngestRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """An item as the engine pulls it from the run file. ``attempts``: how many the ledger already holds."""
+    """An item as the engine pulls it from the run file. ``attempts``: the number of the last one in the ledger."""
 
     idx: int
     variant: int
@@ -244,11 +250,26 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """Its stream had begun and fell silent, for a while or for good."""
 
 
+class Hedged(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt was beside another one for the same item.
+
+    ``is_second``: it was sent because the first took unusually long. ``is_spare``: the other one settles the item, or
+    goes on for it; then ``tokens`` and US dollars are what this one cost, ``is_guess`` where the provider did not tell.
+    """
+
+    is_second: bool
+    is_spare: bool = False
+    tokens: int = 0
+    cost: float | None = None
+    is_guess: bool = False
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What the store commits: one attempt, and the item's outcome if this attempt decided it."""
 
     settled: Settled
     outcome: Literal["done", "failed"] | None = None
+    hedged: Hedged | None = None
 
 
 class ErrorClass(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,6 +306,16 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Items that waited, each for its seconds: divided by ``seconds`` it is the average queue depth."""
     stalls: int = 0
     """Streams that began and fell silent for long, counted as they end."""
+    hedges: int = 0
+    """Second requests sent for items whose first one took long, counted as they end; ``attempts`` holds them, too."""
+    hedge_wins: int = 0
+    """Those that settled their item."""
+    hedge_tokens: int = 0
+    """Tokens of the requests whose item the other one settled, as far as known."""
+    hedge_cost: float = 0.0
+    """US dollars of those. ``cost`` holds what providers told of it, but no guesses."""
+    hedge_guesses: int = 0
+    """Those of which the provider did not tell what they cost: with any of them the two above are lower bounds."""
 
     @property
     def unfinished(self) -> int:
@@ -447,6 +478,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What the server tells of itself, None where it tells nothing."""
     stalled: int = 0
     """Streams that are silent now, for much longer than is usual."""
+    hedging: int = 0
+    """Of those in flight, second requests for an item that has one already."""
 
 
 class LiveRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -462,6 +495,8 @@ class LiveRow(msgspec.Struct, frozen=True, kw_only=True):
     ttft: float | None = None
     silent: float | None = None
     """Seconds that a stalled stream has been silent; None: it is not stalled."""
+    hedged: bool = False
+    """Two requests are in flight for the item; this is the one that is further."""
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -672,3 +707,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     queue_depth: float = 0.0
     mode: Literal["open", "rate-limited"] = "open"
     stalls: int = 0
+    hedges: int = 0
+    hedge_wins: int = 0
+    hedge_tokens: int = 0
+    hedge_cost: float | None = None
+    """What hedging cost on top; a lower bound, None when nothing is known of it."""

@@ -16,8 +16,10 @@ import msgspec
 from batchdeck.errors import UsageError
 from batchdeck.model import RunConfig
 
-Kind = Literal["cap", "count", "money", "errors", "moment", "seconds"]
+Kind = Literal["cap", "count", "money", "errors", "moment", "seconds", "share"]
 OFF = ("off", "none", "no")
+ON, ON_SHARE = "on", 0.05
+"""What a share is when it is just turned on."""
 AUTO = "auto"
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 _SPANS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
@@ -74,6 +76,8 @@ SETTINGS: dict[str, Setting] = {
         Setting(name="max_outage", field=("budget", "max_outage"), kind="seconds", title="outage at most",
                 does="stop when the provider is down for longer; 0: let items fail instead of waiting", least=0.0,
                 most=1e9),
+        Setting(name="hedge", field=("hedge",), kind="share", title="hedging",
+                does="second requests for stragglers, at most this share of the others; on: 5%", least=0.001, most=0.5),
         Setting(name="priority", field=("priority",), kind="count", title="priority",
                 does="weight among the runs that share the account", most=100, required=True),
     )
@@ -91,7 +95,9 @@ def parse(name: str, text: str, now_at: float) -> float | None:
         return None
     if text.lower() in OFF and setting.kind != "cap":
         return check(name, None)
-    readers = {"cap": _number, "count": _number, "money": _money, "errors": _errors, "seconds": _span}
+    readers = {"cap": _number, "count": _number, "money": _money, "errors": _errors, "seconds": _span, "share": _share}
+    if setting.kind == "share" and text.lower() == ON:
+        return ON_SHARE
     if setting.kind == "moment" and re.fullmatch(r"\d{4}|\d{8}", text, re.ASCII):
         # 1730 seconds, or half past five? 20260131 seconds, or a day?
         raise UsageError(f"{_option(name)}: '{text}' can be read in two ways; write 17:30 or 2h30m, or 2026-01-31")
@@ -117,7 +123,10 @@ def check(name: str, value: float | None) -> float | None:
         if setting.kind == "moment":
             last = datetime.fromtimestamp(setting.most).astimezone()
             raise UsageError(f"{_option(name)}: it must be a time up to {last:%Y-%m-%d}")
-        raise UsageError(f"{_option(name)} is {value:g}; it must be {_plain(setting.least)} to {_plain(setting.most)}")
+        least, most, shown = _plain(setting.least), _plain(setting.most), f"{value:g}"
+        if setting.kind == "share":
+            least, most, shown = (f"{_plain(100 * share)}%" for share in (setting.least, setting.most, value))
+        raise UsageError(f"{_option(name)} is {shown}; it must be {least} to {most}")
     value = round(float(value), 8 if setting.kind == "errors" else 6)
     if (setting.whole or setting.required) and value != int(value):
         raise UsageError(f"{_option(name)} is {value:g}; it is a whole number")
@@ -175,6 +184,8 @@ def show(name: str, value: float | None) -> str:
             return f"${value:,.2f}" if value == round(value, 2) else f"${_plain(value)}"
         case "errors":
             return f"{_plain(100 * value)}%" if 0 < value < 1 else _plain(value)
+        case "share":
+            return f"{_plain(100 * value)}%"
         case "moment":
             return f"{datetime.fromtimestamp(value).astimezone():%Y-%m-%d %H:%M:%S}"
         case "seconds":
@@ -206,6 +217,7 @@ _EXAMPLES = {
     "errors": "a number such as 50, or a share such as 5%",
     "moment": "a time such as 2h30m, 17:30 or 2026-01-31T06:00",
     "seconds": "a time such as 90s, 15m or 2h",
+    "share": "a share such as 2%, or on",
 }
 
 
@@ -237,6 +249,11 @@ def _errors(text: str) -> float | None:
     share = _number(text[:-1].strip())
     # all of them is no limit that could ever be passed
     return share / 100 if share is not None and share < 100 else None
+
+
+def _share(text: str) -> float | None:
+    share = _number(text[:-1].strip()) if text.endswith("%") else None
+    return None if share is None else share / 100
 
 
 def _span(text: str) -> float | None:

@@ -14,7 +14,7 @@ import msgspec
 from batchdeck.config import log_path
 from batchdeck.daemon import exit_code, host, run_loop, write_log
 from batchdeck.export import row_json
-from batchdeck.format import count, progress_line, some
+from batchdeck.format import count, money, progress_line, some
 from batchdeck.inert import inert
 from batchdeck.model import Launch, Ready, Snapshot, Summary
 from batchdeck.store.runfile import RunFile
@@ -111,6 +111,12 @@ def _say(summary: Summary) -> None:
         hits = some(summary.rate_limit_hits, "hit")
         depth = f"average queue depth {summary.queue_depth:,.1f}"
         print(f"rate limited: cap {count(summary.concurrency)}, {hits}, {depth}", file=say)
+    if summary.hedges:
+        extra = summary.hedge_cost or None
+        cost = money(extra) if extra is not None else f"{count(summary.hedge_tokens)} tokens"
+        print(
+            f"hedged: {count(summary.hedges)} sent, {count(summary.hedge_wins)} answered first, {cost} extra", file=say
+        )
     if summary.message:
         print(inert(summary.message), file=say)
     for error in summary.errors[:10]:

@@ -69,6 +69,7 @@ _METAVARS = {
     "errors": "N|SHARE%",
     "moment": "WHEN",
     "seconds": "TIME",
+    "share": "on|SHARE%",
 }
 _HELP = {
     "concurrency": "Requests in flight at once, or 'auto': as many as pay. + and - change it while it runs.",
@@ -85,6 +86,8 @@ _HELP = {
     "max_errors": "Stop at so many failed items, or at their share of those settled, e.g. 50 or 5%.",
     "deadline": "Stop then: a time from now, a time of day or a date, e.g. 2h30m, 17:30, 2030-01-31T06:00.",
     "max_outage": "Stop when the provider is down for longer, e.g. 15m; 0: items fail instead of waiting.",
+    "hedge": "Ask again where an answer takes unusually long, take the first, cancel the other: for at most this share"
+    " of the requests, e.g. 2%; on: 5%. Off by default.",
     "priority": "Weight among the runs that share the account, 1 to 100.",
 }
 LIMITS = tuple(name for name in settings.SETTINGS if name != "concurrency")

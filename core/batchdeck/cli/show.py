@@ -113,7 +113,7 @@ def _masked(value: Any) -> Any:
 
 
 def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
-    from batchdeck.format import count, duration, percent, rate, some, spent
+    from batchdeck.format import count, duration, hedges, percent, rate, some, spent
     from batchdeck.inert import inert
 
     counts = meta.counts
@@ -129,6 +129,8 @@ def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
         yield _line("bad lines", count(counts.bad_lines))
     hits = some(counts.rate_limit_hits, "rate-limit hit")
     yield _line("attempts", f"{count(counts.attempts)}, {count(counts.retries)} of them retries, {hits}")
+    if counts.hedges:
+        yield _line("hedges", hedges(counts))
     if counts.stalls:
         yield _line("stalls", f"{some(counts.stalls, 'stream')} fell silent for long")
     cached = f" ({count(counts.tokens_cached)} cached)" if counts.tokens_cached else ""
@@ -179,6 +181,8 @@ def _config_lines(meta: RunMeta) -> Iterator[str]:
         if name == "priority" and value == 1:
             continue
         text = value if isinstance(value, str) else inert_json(value).decode()
+        if name == "hedge":
+            text = f"{100 * value:g}% of the requests"
         if name == "price":
             text = f"${value[0]:g} in, ${value[1]:g} out for a million tokens"
         shown = inert(text)
@@ -211,7 +215,9 @@ def _item_lines(detail: Detail, asked: Any, problem: str) -> Iterator[str]:
     yield from _asked_lines(asked)
     for attempt in detail.attempts:
         yield from _attempt_lines(attempt)
-    answer = next((attempt for attempt in reversed(detail.attempts) if attempt.text), None)
+    # A hedged request is cancelled after the good answer, and may have some of its own.
+    good = [attempt for attempt in detail.attempts if attempt.outcome == "ok"] or detail.attempts
+    answer = next((attempt for attempt in reversed(good) if attempt.text), None)
     if answer is not None:
         yield from _block("answer" if detail.state == "done" else "what came of an answer", answer.text)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import get_args
 
 from batchdeck import settings
-from batchdeck.format import UNKNOWN, cells, count, duration, percent, rate, some, spent, table
+from batchdeck.format import UNKNOWN, cells, count, duration, hedges, percent, rate, some, spent, table
 from batchdeck.inert import inert
 from batchdeck.model import Counts, QuotaState, Reason, RunMeta, ServerLoad, Snapshot, Waiting
 
@@ -61,6 +61,8 @@ def live_lines(now: Snapshot) -> Iterator[str]:
     left = f", eta {duration(now.eta)}" if now.eta is not None else ""
     yield line("rate", f"{rate(now.rate)}, {rate(now.tokens_rate)} tokens out{left}")
     yield line("cost", spent(counts.cost, counts.unpriced))
+    if counts.hedges:
+        yield line("hedges", hedges(counts))
     yield line("mode", mode(now.mode, now.concurrency, counts.rate_limit_hits, now.queue_depth))
     if now.shared_by > 1:
         yield line("account", f"shared by {now.shared_by} runs of this machine")
@@ -80,6 +82,8 @@ def file_lines(meta: RunMeta) -> Iterator[str]:
     yield line("items", f"{count(meta.items_expected)}, {percent(settled, meta.items_expected)} settled")
     yield line("outcomes", outcomes(counts))
     yield line("cost", spent(counts.cost, counts.unpriced))
+    if counts.hedges:
+        yield line("hedges", hedges(counts))
     for budget in budgets(settings.read(meta.config), counts):
         yield line("budget", budget)
 

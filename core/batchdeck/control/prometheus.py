@@ -58,6 +58,7 @@ def _run(now: Snapshot, run: Mapping[str, str], provider: str, model: str) -> Li
                    ((state, int(state == now.state)) for state in get_args(RunState)))  # fmt: skip
     yield from _gauge("batchdeck_in_flight", "Requests that are open.", run, now.in_flight)
     yield from _gauge("batchdeck_concurrency", "Requests that may be open at once.", run, now.concurrency)
+    yield from _gauge("batchdeck_hedging", "Second requests among those that are open.", run, now.hedging)
     yield from _gauge("batchdeck_stalled", "Streams that began and are silent now.", run, now.stalled)
     yield from _gauge("batchdeck_uncommitted", "Answers received that the disk does not hold yet.", run,
                       now.uncommitted)  # fmt: skip
@@ -82,9 +83,10 @@ def _run(now: Snapshot, run: Mapping[str, str], provider: str, model: str) -> Li
 
 def _items(now: Snapshot, run: Mapping[str, str]) -> Lines:
     counts = now.counts
+    flying = now.in_flight - now.hedging
     states = {
-        "queued": max(0, counts.unfinished - now.in_flight),
-        "in_flight": now.in_flight,
+        "queued": max(0, counts.unfinished - flying),
+        "in_flight": flying,
         "done": counts.done,
         "failed": counts.failed,
         "skipped": counts.skipped,
@@ -108,6 +110,10 @@ def _counters(counts: Counts, run: Mapping[str, str]) -> Lines:
         ("retries", "Attempts after an item's first.", counts.retries),
         ("rate_limit_hits", "Attempts answered 429.", counts.rate_limit_hits),
         ("stalls", "Streams that began and fell silent for long.", counts.stalls),
+        ("hedges", "Second requests sent for stragglers.", counts.hedges),
+        ("hedge_wins", "Those of them that answered first.", counts.hedge_wins),
+        ("hedge_tokens", "Tokens of requests whose item another one settled, at least.", counts.hedge_tokens),
+        ("hedge_cost_usd", "US dollars of those, as far as told or guessed.", counts.hedge_cost),
         ("cost_usd", "US dollars, of answers with a known price.", counts.cost),
         ("unpriced_answers", "Answers whose cost is unknown.", counts.unpriced),
     ):

@@ -12,11 +12,12 @@ from batchdeck.limits.cooldown import Cooldown
 from batchdeck.limits.estimate import Need
 from batchdeck.limits.headers import read_limits
 from batchdeck.limits.quota import Quota
-from batchdeck.model import Counts, Failure, Reason, RunConfig, Settled, Wall
+from batchdeck.model import HEDGED, Counts, Failure, Reason, RunConfig, Settled, Wall
 from batchdeck.retry.breaker import Breaker
 
 BROKEN_OFF = (
     "truncated", "reset", "protocol", "too_large", "timeout_first_token", "timeout_idle", "timeout_total", "cancelled",
+    HEDGED,
 )  # fmt: skip
 """What ends an answer whose head was good, though nothing of its text may have come: models think unseen."""
 

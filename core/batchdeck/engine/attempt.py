@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from batchdeck.errors import DecodeError, TransportError
-from batchdeck.model import Answer, Failure, Limits, LiveRow, Settled, Timings, Wall, WorkOrder
+from batchdeck.model import HEDGED, Answer, Failure, Limits, LiveRow, Settled, Timings, Wall, WorkOrder
 from batchdeck.providers.base import Decoder, Provider
 from batchdeck.providers.failures import ErrorInAnswer
 from batchdeck.retry.stall import first_look
@@ -27,6 +27,7 @@ TIMEOUTS = {
     "idle": ("timeout_idle", "the stream was silent for {:g} s"),
     "total": ("timeout_total", "the request took longer than {:g} s"),
 }
+BEATEN = Failure(outcome="cancelled", error_type=HEDGED, message="another request for the same item answered first")
 Phase = Literal["connecting", "waiting", "streaming", "store"]
 
 
@@ -94,11 +95,16 @@ class Flight:
         """The limit of its silence."""
         return self._limits.idle
 
+    @property
+    def quiet(self) -> float:
+        """Seconds of silence below which nothing is unusual."""
+        return self._quiet
+
     def stall(self) -> None:
         """Its silence is a stall, until another byte comes."""
         self.is_stalled = self.has_stalled = True
 
-    def live(self, now: float, tail: int | None) -> LiveRow:
+    def live(self, now: float, tail: int | None, *, hedged: bool = False) -> LiveRow:
         """What is to be seen of it now; ``tail``: this many characters of its text at most, None: all."""
         text = "" if tail == 0 else "".join(self.text)
         return LiveRow(
@@ -110,12 +116,12 @@ class Flight:
             attempt=self.order.number,
             ttft=self.first_at - self.started if self.first_at is not None else None,
             silent=now - self.heard_at if self.is_stalled and self.heard_at is not None else None,
+            hedged=hedged,
         )
 
     def stop(self, why: str) -> None:
-        """Cut the request off: ``why`` is ``cancelled`` or the kind of a time limit. Its task settles it at once.
-
-        One that its task has not taken up yet is not sent at all.
+        """Cut the request off: ``why`` is ``cancelled``, ``hedged`` or the kind of a time limit. Its task settles it at
+        once. One that its task has not taken up yet is not sent at all.
         """
         if self.abort is None:
             self.abort = why
@@ -213,6 +219,8 @@ class Flight:
             return Failure(
                 outcome="cancelled", error_type="cancelled", message="cancelled before the answer was complete"
             )
+        if kind == HEDGED:
+            return BEATEN
         if kind == "end":
             return Failure(outcome="transient", error_type="truncated", message="the answer did not end")
         error_type, message = TIMEOUTS[kind]

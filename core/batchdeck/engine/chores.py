@@ -41,7 +41,7 @@ class Chores:
             now = engine.now()
             behind, asleep = now - asleep - SWEEP_SECONDS, now
             engine.waits.late(now, behind)
-            late = [flight for flight in engine.flights.values() if flight.deadline <= now and flight.phase != "store"]
+            late = [flight for flight in engine.flying if flight.deadline <= now and flight.phase != "store"]
             for flight in late:
                 flight.stop(flight.deadline_kind)
             if behind > BEHIND:
@@ -54,9 +54,11 @@ class Chores:
     def _look(self, now: float) -> None:
         engine = self._engine
         collector = engine.journal.collector
-        due = [flight for flight in engine.flights.values() if flight.look_at <= now]
+        due = [flight for flight in engine.flying if flight.look_at <= now]
         engine.stalls.look(due, now, collector.itl)
         collector.stalled(engine.stalls.now)
+        if engine.hedging.look(due, now):
+            engine.dispatch()
 
     def _check_stuck(self) -> None:
         if not self._engine.is_idle:

@@ -17,6 +17,7 @@ from batchdeck.engine.admission import Admission, Held
 from batchdeck.engine.attempt import Flight
 from batchdeck.engine.chores import Chores
 from batchdeck.engine.gate import MOST
+from batchdeck.engine.hedging import Hedge, Hedging
 from batchdeck.engine.ingest import Arrived
 from batchdeck.engine.journal import Journal, Trace
 from batchdeck.engine.lookahead import Candidate, LookAhead
@@ -121,6 +122,7 @@ class Engine:
         self.pool = Pool(slots.fly, self._landed, self._is_spare)
         self.journal = Journal(store, wall, counts, samples, trace)
         self.stalls = Stalls()
+        self.hedging = Hedging(self, self._closed, slots.price)
         self.steer = Steering(self, store)
         self.tuning = Tuning(self)
         self._chores = Chores(self)
@@ -152,6 +154,7 @@ class Engine:
         self.admission.begin(self.config, self.counts, self._loop.time())
         self.waits = Waits(self._loop.time())
         self.journal.begin(self.counts)
+        self.hedging.begin()
         self.state = "running"
         began = "resumed" if self.counts.attempts or self.counts.seconds else "started"
         self._store.submit(lambda file: file.intend("run"))
@@ -180,6 +183,7 @@ class Engine:
             # No slot is left; those that were cut off or broke did not settle.
             self.pool.close()
             self.flights.clear()
+            self.hedging.begin()
             self.gate.in_flight = 0
             if self._timer is not None:
                 self._timer.cancel()
@@ -276,7 +280,7 @@ class Engine:
 
     def _next_job(self) -> Job | None:
         now = self._loop.time()
-        chosen = self._admit(now)
+        chosen = self.hedging.next(now) or self._admit(now)
         return None if chosen is None else (chosen.work, self._start(chosen, now))
 
     def _start(self, chosen: Candidate, now: float) -> Flight:
@@ -285,12 +289,12 @@ class Engine:
         work.attempts += 1
         flight = self._slots.flight(order)
         flight.on_head = partial(self._answered, work)
-        self.flights[order.idx] = flight
+        self.hedging.began(work, flight, now)
         self.admission.enter(now, work, chosen.need, len(order.body))
         flight.beside = self.gate.in_flight
         self.tuning.flew(now, self.gate.in_flight)
         self._counted(now)
-        self.journal.trace("send", order.idx, str(order.number))
+        self.journal.trace("hedge" if isinstance(work, Hedge) else "send", order.idx, str(order.number))
         return flight
 
     def _counted(self, now: float) -> None:
@@ -326,13 +330,18 @@ class Engine:
     def _landed(self, work: Work, flight: Flight, settled: Settled) -> Job | None:
         """A slot is through with its request: settle it, and give the slot its next one."""
         now = self._loop.time()
-        settled = self._slots.price(settled)
+        settled, decides, hedged = self.hedging.landed(work, flight, self._slots.price(settled))
         turned = self.admission.landed(work, settled, now)
         if turned:
             self.note("breaker", turned)
         self.journal.collector.in_flight(now, self.gate.in_flight)
         self.tuning.flew(now, self.gate.in_flight)
-        self._commit(Settlement(settled=settled, outcome=self._decide(work, settled, now)))
+        outcome = None
+        if decides is not None:
+            outcome = self._decide(decides, settled, now)
+        else:
+            self._pass_over(settled, now)
+        self._commit(Settlement(settled=settled, outcome=outcome, hedged=hedged))
         self.tuning.landed(now, flight, settled)
         job = self._next_job()
         self._look_ahead()
@@ -350,21 +359,14 @@ class Engine:
             self.journal.trace("done", work.item.idx, "")
             return "done"
         self.journal.trace(failure.outcome, work.item.idx, failure.error_type)
-        until = now
+        until = self._heed(failure, now)
         if failure.outcome == "rate_limited":
             work.limited_since = now if work.limited_since is None else work.limited_since
             work.refusals += 1
-            fresh_hold = now >= self.cooldown.until
-            until = self.cooldown.hit(now, failure.retry_after)
-            if fresh_hold:
-                wait = until - now
-                self.note("rate_limited", f"429: held for {wait:.1f} s ({failure.message})"[:300], wait)
         elif failure.outcome == "transient":
             # A provider that is down is no fault of the item.
             work.transient += self.admission.breaker.counts_against_item(work.item.idx, failure)
             until = now + backoff(self._policy, max(1, work.transient), self._rng, failure.retry_after)
-        elif failure.outcome == "fatal" and failure.error_type != QUOTA:
-            self.halt("stopped", failure.message)
         limited_for = until - work.limited_since if work.limited_since is not None else 0.0
         if not may_retry(self._policy, failure, work.transient, limited_for):
             self.journal.failed(work.item.idx, failure)
@@ -372,6 +374,26 @@ class Engine:
         if failure.outcome in ("transient", "rate_limited") or failure.error_type == QUOTA:
             self.queue.wait(work, until)
         return None
+
+    def _pass_over(self, settled: Settled, now: float) -> None:
+        """The item is settled by another request, or that goes on: only what is true of the account counts."""
+        failure = settled.failure
+        assert failure is not None
+        self.journal.trace("spare", settled.order.idx, failure.error_type)
+        self._heed(failure, now)
+
+    def _heed(self, failure: Failure, now: float) -> float:
+        """What a failure means for all items. Returns when the account may be asked again."""
+        if failure.outcome == "rate_limited":
+            fresh_hold = now >= self.cooldown.until
+            until = self.cooldown.hit(now, failure.retry_after)
+            if fresh_hold:
+                wait = until - now
+                self.note("rate_limited", f"429: held for {wait:.1f} s ({failure.message})"[:300], wait)
+            return until
+        if failure.outcome == "fatal" and failure.error_type != QUOTA:
+            self.halt("stopped", failure.message)
+        return now
 
     def _commit(self, settlement: Settlement) -> None:
         self.uncommitted += 1
@@ -398,7 +420,7 @@ class Engine:
                 # Asked a second time, and what came cannot be kept: going on to wait would be for ever.
                 self.message = f"{self.uncommitted} answers were not kept: {self.store_trouble}"
                 self._end("cancelled")
-        flying = [flight for flight in self.flights.values() if flight.phase != "store"]
+        flying = [flight for flight in self.flying if flight.phase != "store"]
         for flight in flying:
             flight.stop("cancelled")
         return len(flying)
@@ -473,11 +495,16 @@ class Engine:
 
     def _drop_flights(self) -> None:
         """Their answers could not be kept."""
-        for flight in self.flights.values():
+        for flight in self.flying:
             if flight.task is not None:
                 flight.task.cancel()
 
     # -- what others may know
+
+    @property
+    def flying(self) -> list[Flight]:
+        """All that is in flight, and what is answered and not committed."""
+        return [*self.flights.values(), *self.hedging.others.values()]
 
     def now(self) -> float:
         """The engine's clock."""

@@ -63,6 +63,7 @@ class Snapshots:
             shared_by=engine.admission.quota.holders,
             tuning=engine.tuning.state(),
             server=None if engine.is_over else engine.server_load,
+            hedging=len(engine.hedging.others),
             stalled=0 if engine.is_over else engine.stalls.now,
         )
 
@@ -137,4 +138,8 @@ def summarize(snapshot: Snapshot, errors: tuple[ErrorClass, ...]) -> Summary:
         queue_depth=round(snapshot.queue_depth, 3),
         mode=snapshot.mode,
         stalls=counts.stalls,
+        hedges=counts.hedges,
+        hedge_wins=counts.hedge_wins,
+        hedge_tokens=counts.hedge_tokens,
+        hedge_cost=None if counts.hedge_guesses and not counts.hedge_cost else round(counts.hedge_cost, 6),
     )

@@ -173,8 +173,11 @@ class Steering:
 
     def live(self, rows: Iterable[int] | None, *, full: bool) -> Live:
         """The rows in flight among ``rows`` with their text; None: all of them, without text."""
-        flights, now = self._engine.flights, self._engine.now()
-        if rows is None:
-            return Live(rows=tuple(flight.live(now, tail=0) for flight in flights.values()))
-        found = (flights.get(idx) for idx in rows)
-        return Live(rows=tuple(flight.live(now, tail=None if full else LIVE_TAIL) for flight in found if flight))
+        flights, now, hedging = self._engine.flights, self._engine.now(), self._engine.hedging
+        found = flights.values() if rows is None else (flights[idx] for idx in rows if idx in flights)
+        tail = 0 if rows is None else None if full else LIVE_TAIL
+        return Live(
+            rows=tuple(
+                hedging.shown(flight).live(now, tail, hedged=flight.order.idx in hedging.others) for flight in found
+            )
+        )

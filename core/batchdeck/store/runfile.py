@@ -22,7 +22,7 @@ from sqlite_utils import Database
 
 from batchdeck.errors import StoreError, UsageError
 from batchdeck.inputs.base import SourceState
-from batchdeck.model import Counts, ErrorClass, IngestRow, Item, RunConfig, Sample, Settlement
+from batchdeck.model import HEDGED, Counts, ErrorClass, Hedged, IngestRow, Item, RunConfig, Sample, Settlement
 from batchdeck.store.migrations import migrate
 from batchdeck.store.reader import APPLICATION_ID
 
@@ -256,7 +256,9 @@ class RunFile:
         """
         rows = self.conn.execute(
             "SELECT i.idx, i.variant, i.position, i.revision, n.data,"
-            " (SELECT count(*) FROM attempts a WHERE a.idx = i.idx AND a.variant = i.variant), n.custom_id"
+            # The highest number, not how many there are: of two attempts the second may be here before the first.
+            " (SELECT coalesce(max(a.number), 0) FROM attempts a WHERE a.idx = i.idx AND a.variant = i.variant),"
+            " n.custom_id"
             " FROM items i INDEXED BY items_queue JOIN inputs n ON n.idx = i.idx"
             " WHERE i.state = 'queued' AND i.position > ? AND i.position < ? ORDER BY i.position LIMIT ?",
             (after, before, limit),
@@ -356,6 +358,10 @@ class RunFile:
         self._add("attempts", 1)
         self._add("sends", settled.sends)
         self._add("stalls", int(settled.stalled))
+        is_spare = settlement.hedged is not None and settlement.hedged.is_spare
+        if settlement.hedged is not None:
+            won = settlement.outcome == "done"
+            self._count_hedge(settlement.hedged, was_sent=settled.sends > 0, won=won)
         if answer is not None:
             self._add("tokens_in", answer.tokens_in or 0)
             self._add("tokens_out", answer.tokens_out or 0)
@@ -367,10 +373,19 @@ class RunFile:
         if failure is not None:
             if failure.outcome == "rate_limited" or settled.status == 429:
                 self._add("rate_limit_hits", 1)
-            elif failure.outcome == "transient" and settlement.outcome is None:
+            elif failure.outcome == "transient" and settlement.outcome is None and not is_spare:
                 self._add("retries", 1)
             items = 1 if settlement.outcome == "failed" else 0
-            self._error(failure.error_type, failure.message, settled.order.idx, attempts=1, items=items)
+            if failure.error_type != HEDGED:
+                self._error(failure.error_type, failure.message, settled.order.idx, attempts=1, items=items)
+
+    def _count_hedge(self, hedged: Hedged, *, was_sent: bool, won: bool) -> None:
+        if hedged.is_second:
+            self._add("hedges", int(was_sent))
+            self._add("hedge_wins", int(won))
+        self._add("hedge_tokens", hedged.tokens)
+        self._add("hedge_cost", hedged.cost or 0.0)
+        self._add("hedge_guesses", int(hedged.is_guess))
 
     def retry(self, idx: Sequence[int] | None, after: int, limit: int) -> tuple[int, int]:
         """Put up to ``limit`` failed items with ``idx > after`` behind the queue: (how many, the last one's idx).

@@ -129,7 +129,7 @@ def _answer(row: Row) -> Cell:
 
 def _live_values(live: LiveRow, row: Row | None) -> dict[str, Cell]:
     said = one_line(live.text[-1_000:])
-    state: Cell = (f"{_PHASES[live.phase]} in flight", "in_flight")
+    state: Cell = (f"{_PHASES[live.phase]} {'hedged' if live.hedged else 'in flight'}", "in_flight")
     if live.silent is not None:
         said = f"{said.rstrip()} {STALLED} stalled {duration(live.silent)}".lstrip()
         state = (f"{STALLED} stalled", "retried")

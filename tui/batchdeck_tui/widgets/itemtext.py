@@ -83,11 +83,13 @@ def answer_note(detail: Detail | None, live: LiveRow | None) -> Part:
     """What stands beside the answer's title."""
     if live is not None:
         phase = _PHASES.get(live.phase, "answered, being saved")
-        figures = f"{count(live.tokens)} tokens · {duration(live.seconds)}"
+        figures = f"{count(live.tokens)} tokens · {duration(live.seconds)}{' · hedged' if live.hedged else ''}"
         if live.silent is not None:
             return f"attempt {live.attempt} · stalled {duration(live.silent)} · {figures}", "retried"
         return f"attempt {live.attempt} · {phase} · {figures}", "in_flight"
-    last = detail.attempts[-1] if detail is not None and detail.attempts else None
+    attempts = detail.attempts if detail is not None else ()
+    # A hedged request is cancelled after the good answer.
+    last = next((one for one in reversed(attempts) if one.outcome == "ok"), attempts[-1] if attempts else None)
     if last is None:
         return "not sent yet", "label"
     if last.outcome != "ok":

@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.style import Style
 
-from batchdeck.model import Percentiles, RunMeta, Snapshot
+from batchdeck.model import Counts, Percentiles, RunMeta, Snapshot
 from batchdeck_tui.format import UNKNOWN, clock, count, duration, money, percent, rate, short, spent
 from batchdeck_tui.theme import STATES
 from batchdeck_tui.widgets.cells import fit, one_line, wrap
@@ -117,7 +117,7 @@ def _pace(view: Snapshot | RunMeta) -> str:
 def _flow(view: Snapshot | RunMeta) -> list[list[Part]]:
     counts = view.counts
     hits: Part = (count(counts.rate_limit_hits), "warning" if counts.rate_limit_hits else "text")
-    tail: list[list[Part]] = [[("429s ", "label"), hits], _cost(view), *_depth(view)]
+    tail: list[list[Part]] = [[("429s ", "label"), hits], _cost(view), *_hedges(counts), *_depth(view)]
     if not isinstance(view, Snapshot):
         left = max(0, counts.items - counts.done - counts.failed - counts.skipped)
         cap = [("concurrency ", "label"), (count(view.config.concurrency), "text")]
@@ -142,6 +142,23 @@ def _cost(view: Snapshot | RunMeta) -> list[Part]:
     most = (view.budget if isinstance(view, Snapshot) else view.config.budget).max_cost
     of = f" of {money(most)}" if most is not None else ""
     return [("cost ", "label"), (cost, "text"), (of, "label")]
+
+
+def _hedges(counts: Counts) -> list[list[Part]]:
+    """Second requests, how many answered first, and what they cost on top: tokens, where nothing has a price."""
+    if not counts.hedges:
+        return []
+    extra = f"+{short(counts.hedge_tokens)} tok"
+    if counts.hedge_cost:
+        extra = f"+{money(counts.hedge_cost)}"
+    least = " or more" if counts.hedge_guesses else ""
+    return [
+        [
+            ("hedges ", "label"),
+            (count(counts.hedges), "text"),
+            (f" · {count(counts.hedge_wins)} won · {extra}{least}", "label"),
+        ]
+    ]
 
 
 def _depth(view: Snapshot | RunMeta) -> list[list[Part]]:
