@@ -15,7 +15,7 @@ from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from tests.core.simulated import Rig, ask, recount, virtually
 
-STRAGGLING = SimOptions(ttft_ms=400, answer_tokens=20, faults={"hang": 0.008, "stall": 0.007})
+STRAGGLING = SimOptions(ttft_ms=400, answer_tokens=20, faults={"hang": 0.012, "stall": 0.01})
 PATIENT = Limits(first_token=60, idle=30)
 
 

@@ -170,7 +170,7 @@ class Hedging:
 
     def next(self, now: float) -> Candidate | None:
         """The hedge to be sent now; None: there is none, or it may not go."""
-        if not self._due or not self._allowance.is_there or self._is_held(now):
+        if not self._due or self.share is None or not self._allowance.allows(self.share) or self._is_held(now):
             return None
         for idx in tuple(self._due):
             pair = self._pairs[idx]
@@ -201,12 +201,13 @@ class Hedging:
             pair = self._pairs[idx]
             pair.second, pair.is_hedged = flight, True
             self.others[idx] = flight
-            self._allowance.spend()
+            assert self.share is not None
+            self._allowance.spend(self.share)
             return
         self._engine.flights[idx] = flight
         self._pairs[idx] = Pair(work, flight)
+        self._allowance.earn()
         if self.share is not None:
-            self._allowance.earn(self.share)
             flight.look_at = self._overdue(flight, now)
 
     # -- deciding

@@ -16,6 +16,8 @@ from typing import NamedTuple
 KNOWN_FROM = 100
 """Answers from which a p99 means something."""
 LEVEL, HIGHEST = 0.99, 0.999
+MARGIN = 1.1
+"""How many times the p99 is unusual: where all requests need nearly the same, most of them are near to it."""
 SAVED_OF = 1_000
 """Requests whose share of hedges can be saved up: a long calm must not become a flood at the first trouble."""
 
@@ -39,7 +41,8 @@ def level(answers: int, lost: int) -> float:
 
 def limit(usual: Usual, *, streams: bool) -> float | None:
     """Seconds that a request may wait for its first token (``streams``) or for its answer; None: not known."""
-    return usual.ttft if streams and usual.ttft is not None else usual.e2e
+    longest = usual.ttft if streams and usual.ttft is not None else usual.e2e
+    return None if longest is None else MARGIN * longest
 
 
 def is_straggler(
@@ -55,27 +58,30 @@ def is_straggler(
     if silent is None:
         longest = limit(usual, streams=streams)
         return longest is not None and age > longest
-    return is_stalled or (age > usual.e2e and silent >= pause)
+    return is_stalled or (age > MARGIN * usual.e2e and silent >= pause)
 
 
 class Allowance:
-    """How many hedges may still be sent: never more than a share of the other requests."""
+    """How many hedges may still be sent: never more than a share of the other requests.
+
+    What is kept are requests, not their share: it may be another at any moment, and be set when the run is near its end
+    and its last requests do not answer.
+    """
 
     def __init__(self) -> None:
-        self._saved = 0.0
+        self._requests = 0.0
 
     def __repr__(self) -> str:
-        return f"<Allowance {self._saved:.2f}>"
+        return f"<Allowance of {self._requests:.0f} requests>"
 
-    def earn(self, share: float) -> None:
+    def earn(self) -> None:
         """A request was sent that is no hedge."""
-        self._saved = min(self._saved + share, max(1.0, share * SAVED_OF))
+        self._requests = min(self._requests + 1.0, SAVED_OF)
 
-    @property
-    def is_there(self) -> bool:
-        # a hundred times 0.01 is a little less than 1
-        return self._saved >= 1.0 - 1e-9
+    def allows(self, share: float) -> bool:
+        """Whether one more hedge may be sent."""
+        return self._requests * share >= 1.0 - 1e-9
 
-    def spend(self) -> None:
+    def spend(self, share: float) -> None:
         """A hedge was sent."""
-        self._saved -= 1.0
+        self._requests -= 1.0 / share
