@@ -56,6 +56,10 @@ def at(*moment: int) -> float:
         ("deadline", "9:05", at(2026, 3, 5, 9, 5)),
         ("deadline", "2026-03-09T06:00", at(2026, 3, 9, 6)),
         ("deadline", "2026-03-09 06:00:30+00:00", 1_773_036_030),
+        ("hedge", "on", 0.05),
+        ("hedge", "2%", 0.02),
+        ("hedge", "0.5 %", 0.005),
+        ("hedge", "off", None),
         ("priority", "100", 100),
     ],
 )
@@ -78,6 +82,11 @@ def test_what_a_person_writes_is_understood(name: str, text: str, value: float |
         ("concurrency", "10.5", "--concurrency is 10.5; it is a whole number"),
         ("concurrency", "off", "--concurrency: .off. is not a number such as 40, or auto"),
         ("priority", "off", "--priority cannot be taken off"),
+        # two per cent, or two of them?
+        ("hedge", "2", "--hedge: '2' is not a share such as 2%, or on"),
+        ("hedge", "0.02", "is not a share such as 2%"),
+        ("hedge", "0%", "--hedge is 0%; it must be 0.1% to 50%"),
+        ("hedge", "80%", "--hedge is 80%; it must be 0.1% to 50%"),
         ("priority", "101", "it must be 1 to 100"),
         # a comma where others write a point: 250 dollars were not meant
         ("max_cost", "2,50", "--max-cost: '2,50' is not an amount such as 2.50"),
@@ -156,6 +165,8 @@ def test_no_limit_is_off_and_no_concurrency_is_auto(name: str) -> None:
         ("max_cost", 0.125, "$0.125"),
         ("max_errors", 0.05, "5%"),
         ("max_errors", 1_000, "1,000"),
+        ("hedge", 0.05, "5%"),
+        ("hedge", 0.005, "0.5%"),
         ("max_outage", 5_400, "1h30m"),
         ("max_outage", 0, "0s"),
         ("max_outage", 90.5, "1m30.5s"),
@@ -195,5 +206,5 @@ def test_one_bad_change_changes_nothing() -> None:
 def test_every_setting_has_a_place_in_the_config_of_its_own() -> None:
     fields = [setting.field for setting in SETTINGS.values()]
     assert len(set(fields)) == len(fields)
-    given = {name: float(number) for number, name in enumerate(SETTINGS, 2)}
+    given = {name: float(number) for number, name in enumerate(SETTINGS, 2)} | {"hedge": 0.25}
     assert settings.read(settings.apply(CONFIG, given)) == given

@@ -18,7 +18,7 @@ from textual.selection import Selection
 from batchdeck.model import Detail, LiveRow
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.widgets.detail import DetailPane
-from batchdeck_tui.widgets.itemtext import prompt_lines
+from batchdeck_tui.widgets.itemtext import answer_note, answer_text, prompt_lines
 from batchdeck_tui.widgets.wrapped import Wrapped
 from tests.tui.runfile import HOSTILE, make_run
 
@@ -101,6 +101,18 @@ async def test_a_stream_that_fell_silent_is_said_to_be_stalled(run: Path) -> Non
         app.pane.stream(msgspec.structs.replace(live(11, "Once upon"), silent=12.3))
         await pilot.pause()
         assert "attempt 2 · stalled 12s · 2 tokens" in "\n".join(app.shown())
+        app.pane.stream(msgspec.structs.replace(live(11, "Once upon"), hedged=True))
+        await pilot.pause()
+        assert "streaming · 2 tokens · 1.5s · hedged" in "\n".join(app.shown())
+
+
+def test_a_request_that_was_cancelled_after_the_answer_is_not_the_answer(run: Path) -> None:
+    detail = detail_of(run, 4)
+    good = detail.attempts[-1]
+    beaten = msgspec.structs.replace(good, number=9, outcome="cancelled", error_type="hedged", text="Whole an")
+    hedged = msgspec.structs.replace(detail, attempts=(*detail.attempts, beaten))
+    assert answer_text(hedged).startswith("Whole answer.")
+    assert answer_note(hedged, None) == answer_note(detail, None)
 
 
 async def test_a_failed_item_says_why(run: Path) -> None:

@@ -131,6 +131,16 @@ def test_streams_that_are_silent_are_counted_beside_those_in_flight() -> None:
     assert "stalled" not in plain(RUNNING)
 
 
+def test_second_requests_are_told_with_what_they_cost() -> None:
+    hedged = replace(COUNTS, hedges=12, hedge_wins=9, hedge_tokens=1_450, hedge_cost=0.03)
+    assert "hedges 12 · 9 won · +$0.0300" in plain(replace(RUNNING, counts=hedged), 160)
+    lower = replace(hedged, hedge_guesses=3)
+    assert "hedges 12 · 9 won · +$0.0300 or more" in plain(replace(ENDED, counts=lower), 160)
+    unpriced = replace(lower, hedge_cost=0.0)
+    assert "hedges 12 · 9 won · +1.4k tok or more" in plain(replace(RUNNING, counts=unpriced), 160)
+    assert "hedges" not in plain(RUNNING, 160)
+
+
 def test_a_rate_limit_that_holds_the_run_is_said() -> None:
     assert "held by rate limit, 4 s" in plain(replace(RUNNING, cooldown=4.2), 80)
     assert "held" not in plain(RUNNING)

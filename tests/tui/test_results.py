@@ -87,7 +87,8 @@ async def test_rows_read_well_and_a_state_is_never_told_by_colour_alone(tmp_path
     app = TableApp(RowSource(run))
     async with app.run_test(size=(140, 20)) as pilot:
         silent = msgspec.structs.replace(live(8, "Le chien " * 40), silent=12.3)
-        app.table.set_live({6: live(6, phase="waiting"), 7: live(7, "Le renard brun"), 8: silent})
+        second = msgspec.structs.replace(live(9, phase="waiting"), hedged=True)
+        app.table.set_live({6: live(6, phase="waiting"), 7: live(7, "Le renard brun"), 8: silent, 9: second})
         await pilot.pause()
         lines = app.lines()
     assert lines[0].split() == ["#", "state", "prompt", "answer", "tok", "ttft", "time", "tries", "cost"]
@@ -102,7 +103,8 @@ async def test_rows_read_well_and_a_state_is_never_told_by_colour_alone(tmp_path
     assert "Le renard brun" in lines[8]
     assert "◌ stalled" in lines[9]
     assert "Le chien ◌ stalled 12s" in lines[9]
-    assert "· queued" in lines[10]
+    assert "… hedged" in lines[10]
+    assert "· queued" in lines[11]
 
 
 @pytest.mark.parametrize("width", [80, 119, 200])

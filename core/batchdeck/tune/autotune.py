@@ -89,6 +89,8 @@ class Autotune:
         """Where it has settled, as it was then."""
         self._tries = self._looks = 0
         self._odd = 0
+        self._queues = 0
+        """How often in a row the server said that requests wait in it."""
         self._is_falling = False
         """Whether the server became slower, and fewer are tried for as long as that costs nothing."""
         self._rest = REST
