@@ -506,13 +506,16 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command to a live run. ``concurrency`` takes ``value`` (absolute) or ``by`` (relative): a turn by hand."""
 
-    name: Literal["concurrency", "configure", "pause", "resume", "drain", "cancel", "retry"]
+    name: Literal["concurrency", "configure", "pause", "resume", "drain", "cancel", "retry", "sweep"]
     value: int | None = None
+    """For ``sweep``: the concurrency to go on with when it is over; None: the one before it."""
     by: int | None = None
     idx: list[int] | None = None
     """For ``retry``: only these items; None means all failed ones."""
     settings: dict[str, float | None] | None = None
     """For ``configure``: what changes, by the names of ``batchdeck.settings``; None takes a limit off."""
+    levels: list[tuple[int, int]] | None = None
+    """For ``sweep``: (concurrency, items) in the order to measure; none ends the sweep under way."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -544,6 +547,10 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     retry_failed: bool = False
     metrics_port: int | None = None
     """Serve ``/metrics`` on this port of loopback, too; 0: any free one."""
+    sweep: tuple[tuple[int, int], ...] = ()
+    """Measure these levels, (concurrency, items) each, and drain: nothing else is sent."""
+    warm_up: bool = False
+    """One item goes before them, so that no level pays for the first connection."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 OPEN_FILES = 65_536
@@ -19,3 +20,19 @@ def allow_open_files() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     return OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def resident() -> int | None:
+    """Bytes of memory that this process holds now; where the system tells no more, the most it ever held.
+
+    None: unknown.
+    """
+    if sys.platform == "linux":
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    # BSD counts kilobytes as Linux does, macOS bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -178,6 +178,8 @@ class ControlServer:
                 return engine.steer.cancel()
             case "retry":
                 return await engine.steer.retry(command.idx)
+            case "sweep":
+                return engine.sweeping.ask(command.levels or [], command.value)
 
 
 def metrics_socket(port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ class Admission:
         self.quota = Quota(config.quotas, now, max_tokens=config.max_tokens)
         self.spending = Spending(config.budget)
         self.breaker = Breaker(rng, max_outage=config.budget.max_outage)
+        self.allowance: float = math.inf
+        """How many items may still start that were not sent before: a measured level has only so many."""
         self._provider = config.provider
         self._rng = rng
         self._wall = wall

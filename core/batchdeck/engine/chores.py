@@ -48,6 +48,7 @@ class Chores:
                 deaf_until = now + BEHIND
             if now >= deaf_until:
                 self._look(now)
+            engine.sweeping.look()
             engine.check_limits()
             self._check_stuck()
 

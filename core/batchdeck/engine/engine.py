@@ -26,6 +26,7 @@ from batchdeck.engine.queue import Work
 from batchdeck.engine.stalls import Stalls
 from batchdeck.engine.steering import Steering
 from batchdeck.engine.tuning import Tuning
+from batchdeck.engine.sweeping import Sweeping
 from batchdeck.engine.waiting import Waits, tally
 from batchdeck.errors import BatchdeckError, StoreError
 from batchdeck.inputs.base import SourceState
@@ -125,6 +126,7 @@ class Engine:
         self.hedging = Hedging(self, self._closed, slots.price)
         self.steer = Steering(self, store)
         self.tuning = Tuning(self)
+        self.sweeping = Sweeping(self)
         self._chores = Chores(self)
         self.putting_back = 0
         self.is_limited = False
@@ -180,6 +182,7 @@ class Engine:
                 log.exception("the engine broke", exc_info=errors)
             ending, self.message = "failed", str(error) or repr(error)
         finally:
+            self.sweeping.close()
             # No slot is left; those that were cut off or broke did not settle.
             self.pool.close()
             self.flights.clear()
@@ -261,6 +264,8 @@ class Engine:
             return Held("stopping", None)
         if self.state != "running":
             return Held("paused", None)
+        if self.sweeping.is_clearing:
+            return Held("sweep", None)
         if self.store_trouble is not None or self.uncommitted >= self.gate.cap:
             return Held("store", None)
         return self.admission.closed(now, self.counts)
@@ -269,6 +274,7 @@ class Engine:
         """Start all that may start now, and look ahead for more."""
         if not self.pool.is_open or self._ended is None or self._ended.done():
             return
+        self.sweeping.step()
         while (job := self._next_job()) is not None:
             self.pool.start(job)
         self._look_ahead()
@@ -293,6 +299,7 @@ class Engine:
         self.admission.enter(now, work, chosen.need, len(order.body))
         flight.beside = self.gate.in_flight
         self.tuning.flew(now, self.gate.in_flight)
+        self.sweeping.sent(work, now)
         self._counted(now)
         self.journal.trace("hedge" if isinstance(work, Hedge) else "send", order.idx, str(order.number))
         return flight
@@ -311,6 +318,7 @@ class Engine:
 
     def _unsendable(self, work: Work, error_type: str, message: str) -> None:
         work.attempts += 1
+        self.sweeping.dropped(work)
         item = work.item
         order = WorkOrder(
             idx=item.idx,
@@ -341,6 +349,7 @@ class Engine:
             outcome = self._decide(decides, settled, now)
         else:
             self._pass_over(settled, now)
+        self.sweeping.landed(settled, outcome, now)
         self._commit(Settlement(settled=settled, outcome=outcome, hedged=hedged))
         self.tuning.landed(now, flight, settled)
         job = self._next_job()

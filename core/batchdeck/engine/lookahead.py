@@ -60,6 +60,11 @@ class LookAhead:
         """Nothing is left, as far as the run file was read."""
         return not self.is_pulling and self.chosen is None and self.queue.is_empty
 
+    @property
+    def is_out(self) -> bool:
+        """No new item is left, as far as the run file was read; some may wait to be tried again."""
+        return not self.is_pulling and self.chosen is None and self.queue.is_dry and not self.queue.ready
+
     def restart(self) -> None:
         """Forget everything: the run file is read again."""
         self.queue.restart()
@@ -72,7 +77,7 @@ class LookAhead:
         while not self._is_chosen():
             gate = self._admission.gate
             # What is in flight may all come back to wait: a new item starts only if the heap keeps its bound.
-            fresh = self.queue.backoff + gate.in_flight < 4 * gate.cap
+            fresh = self._admission.allowance > 0 and self.queue.backoff + gate.in_flight < 4 * gate.cap
             # A provider that is down is asked with another item each time: one of them may be at fault itself.
             first: Literal["due", "fresh"] = "fresh" if self._admission.breaker.is_open else "due"
             work = self.queue.pop(now, fresh=fresh, first=first)
@@ -107,9 +112,12 @@ class LookAhead:
     def idle(self, ingest_complete: bool) -> Held | None:
         """Nothing can be sent: what is it that is waited for?"""
         due = self.queue.next_due()
-        if due is not None and (self.queue.ready or (self.queue.is_dry and not self.is_pulling)):
+        used_up = self._admission.allowance <= 0
+        if due is not None and (used_up or self.queue.ready or (self.queue.is_dry and not self.is_pulling)):
             # With items ahead it is their bound that says no: so many wait to be tried again that no new one starts.
             return Held("cooldown" if self._admission.cooldown.until >= due else "backoff", due)
+        if used_up:
+            return Held("sweep", None)
         if self.is_pulling or not self.queue.is_dry:
             return Held("store" if self.is_pulling or ingest_complete else "input", due)
         return None if ingest_complete else Held("input", None)

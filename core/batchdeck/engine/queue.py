@@ -20,7 +20,7 @@ END = 1 << 62
 class Work:
     """An item on its way, with what it has been through in this session."""
 
-    __slots__ = ("attempts", "due", "item", "limited_since", "probe", "refusals", "ticket", "transient")
+    __slots__ = ("attempts", "due", "item", "level", "limited_since", "probe", "refusals", "ticket", "transient")
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -34,6 +34,8 @@ class Work:
         """What was reserved of the account for the attempt that is in flight."""
         self.probe = False
         """It was sent to see whether the provider is up again."""
+        self.level = 0
+        """The number of the measured level that it was sent in, 0: in none."""
 
     def __repr__(self) -> str:
         return f"<Work {self.item.idx} attempts={self.attempts} transient={self.transient}>"
@@ -45,6 +47,7 @@ class WorkQueue:
     def __init__(self) -> None:
         self._ready: deque[Work] = deque()
         self._waiting: list[tuple[float, int, Work]] = []
+        self._aside: list[tuple[float, int, Work]] = []
         self._number = 0
         self._ingest_cursor = -1
         self._retry_cursor = RETRY_LANE - 1
@@ -70,7 +73,7 @@ class WorkQueue:
 
     @property
     def is_empty(self) -> bool:
-        return self.is_dry and not self._ready and not self._waiting
+        return self.is_dry and not self._ready and not self._waiting and not self._aside
 
     def restart(self) -> None:
         """Forget everything: what the run file calls queued is read again from the beginning."""
@@ -105,6 +108,16 @@ class WorkQueue:
         self._number += 1
         work.due = until
         heapq.heappush(self._waiting, (until, self._number, work))
+
+    def set_aside(self) -> None:
+        """What waits to be tried again is out of the way until it is taken back."""
+        self._aside += self._waiting
+        self._waiting.clear()
+
+    def take_back(self) -> None:
+        self._waiting += self._aside
+        self._aside.clear()
+        heapq.heapify(self._waiting)
 
     @property
     def waiting(self) -> Iterator[Work]:

@@ -65,6 +65,7 @@ class Snapshots:
             server=None if engine.is_over else engine.server_load,
             hedging=len(engine.hedging.others),
             stalled=0 if engine.is_over else engine.stalls.now,
+            sweep=engine.sweeping.seen(),
         )
 
     def _waiting(self, now: float) -> Waiting:
