@@ -78,8 +78,11 @@ class Snapshots:
         shares = waits.shares(now)
         words = ""
         if engine.state == "running" and not engine.is_ending:
-            words = engine.admission.breaker.reason(now) or sentence(
-                waits.held, shares, left, engine.gate.cap, waits.span(now)
+            measuring = engine.sweeping.sentence if waits.held in (None, "cap", "store", "sweep") else ""
+            words = (
+                engine.admission.breaker.reason(now)
+                or (measuring if engine.sweeping.is_active else "")
+                or sentence(waits.held, shares, left, engine.gate.cap, waits.span(now))
             )
         return Waiting(counts=engine.reasons(), held=waits.held, seconds=left, shares=shares, sentence=words)
 

@@ -32,7 +32,7 @@ class Figures:
         self.number = number
         self.concurrency = concurrency
         self.left = items
-        self.started = self.done = self.failed = self.attempts = self.hits = self.tokens = 0
+        self.started = self.done = self.failed = self.attempts = self.retries = self.hits = self.tokens = 0
         self.memory = resident()
         self._began: float | None = None
         self._changed = self._ended = 0.0
@@ -66,9 +66,13 @@ class Figures:
         self._in_flight -= 1
         self._ended = now
         self.attempts += 1
-        self.hits += settled.status == 429
         failure, answer = settled.failure, settled.answer
         if failure is not None:
+            # Counted as the run's own counters are.
+            if failure.outcome == "rate_limited" or settled.status == 429:
+                self.hits += 1
+            elif failure.outcome == "transient" and outcome is None:
+                self.retries += 1
             self._errors[failure.error_type] = self._errors.get(failure.error_type, 0) + 1
         else:
             self._e2e.add(settled.timings.seconds)
@@ -99,7 +103,7 @@ class Figures:
             done=self.done,
             failed=self.failed,
             attempts=self.attempts,
-            retries=max(0, self.attempts - self.started),
+            retries=self.retries,
             rate_limit_hits=self.hits,
             # Items that were wanted and never came did not wait.
             queue_depth=max(0.0, self._area / seconds - self.left),
