@@ -168,6 +168,10 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
                     if launch.retry_failed:
                         # Nothing runs yet: this only puts the items back into the queue.
                         await engine.steer.retry()
+                    if launch.sweep:
+                        begun = engine.sweeping.begin(launch.sweep, warm_up=launch.warm_up, drains=True)
+                        if not begun.ok:
+                            raise UsageError(begun.message)
                     if watcher is not None:
                         await _watched(engine, snapshots, store, watcher)
                     else:

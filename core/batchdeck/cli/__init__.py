@@ -14,6 +14,7 @@ VERBS = {
     "resume": "Go on with a run that was drained, cancelled or interrupted.",
     "watch": "Open the console on a run.",
     "ctl": "Steer a run that is going: limits, budgets, pause, drain, retry, status.",
+    "bench": "Measure which concurrency is best, on part of an input.",
     "ls": "List the runs known here.",
     "show": "Show one run, or one item of it.",
     "export": "Write a run's results as JSONL or CSV.",

@@ -15,6 +15,7 @@ from batchdeck import config as places
 from batchdeck import lock, settings
 from batchdeck.cli.options import changes, setting_options
 from batchdeck.cli.resume import check_budget
+from batchdeck.cli.sweeps import BATCH, LEVELS, Levels
 from batchdeck.control.client import ControlClient
 from batchdeck.errors import EXIT_FAILED, EngineGone, UsageError
 from batchdeck.inert import inert
@@ -218,6 +219,33 @@ def retry(run: str | None, as_json: bool, items: tuple[int, ...]) -> None:
     if len(items) > CHOSEN:
         raise UsageError(f"--item is given {len(items):,} times; {CHOSEN:,} at most")
     steer(run, Command(name="retry", idx=list(items) or None), as_json)
+
+
+@command.command()
+@common
+@click.option(
+    "--levels", type=Levels(), default=LEVELS, metavar="N,N,…", help="Concurrencies to measure; default: 1,4,10."
+)
+@click.option("--batch-size", type=click.IntRange(1, 1_000_000), default=BATCH, show_default=True, metavar="N",
+              help="Items a level.")  # fmt: skip
+@click.option("--then", type=click.IntRange(1, 10_000), metavar="N",
+              help="Go on with this concurrency; default: the one before.")  # fmt: skip
+@click.option("--stop", is_flag=True, help="End the sweep under way.")
+def sweep(
+    run: str | None, as_json: bool, levels: tuple[int, ...], batch_size: int, then: int | None, stop: bool
+) -> None:
+    """Measure RUN at several concurrencies, one after the other, with its own next items; then it goes on.
+
+    'batchdeck ctl status' shows how far it is and what was measured.
+
+    \b
+    Examples:
+      batchdeck ctl sweep
+      batchdeck ctl sweep translate --levels 1,8,32 --batch-size 100
+      batchdeck ctl sweep --stop
+    """
+    asked = [] if stop else [(level, batch_size) for level in levels]
+    steer(run, Command(name="sweep", levels=asked, value=then), as_json)
 
 
 @command.command()

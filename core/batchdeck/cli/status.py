@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import get_args
 
 from batchdeck import settings
+from batchdeck.cli import sweeps
 from batchdeck.format import UNKNOWN, cells, count, duration, hedges, percent, rate, some, spent, table
 from batchdeck.inert import inert
 from batchdeck.model import Counts, QuotaState, Reason, RunMeta, ServerLoad, Snapshot, Waiting
@@ -72,6 +73,7 @@ def live_lines(now: Snapshot) -> Iterator[str]:
         yield line("budget", budget)
     yield from waiting_lines(now.waiting)
     yield from quota_lines(now.quotas)
+    yield from sweeps.live_lines(now.sweep)
 
 
 def file_lines(meta: RunMeta) -> Iterator[str]:
