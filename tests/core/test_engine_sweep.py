@@ -124,8 +124,8 @@ def test_progress_is_told_while_a_level_is_measured(tmp_path: Path) -> None:
         sweep = rig.snapshot().sweep
         assert sweep is not None
         assert (sweep.levels, len(sweep.measured), sweep.is_over) == (((2, 6), (4, 8)), 1, False)
-        assert sweep.sentence == "sweep: level 2 of 2, 4 at once: 0 of 8 items"
-        assert rig.snapshot().waiting.sentence == sweep.sentence
+        assert sweep.sentence == "level 2 of 2, 4 at once: 0 of 8 items"
+        assert rig.snapshot().waiting.sentence == f"sweep: {sweep.sentence}"
         assert not rig.engine.sweeping.ask([(1, 1)]).ok
         await swept(rig)
 
@@ -331,6 +331,7 @@ def test_items_that_run_out_end_the_sweep(tmp_path: Path) -> None:
         ([(0, 10)], None, "a level of 0 cannot be"),
         ([(20_000, 10)], None, "a level of 20,000 cannot be"),
         ([(4, 0)], None, "a level needs one item at least"),
+        ([(4, 3)], None, "4 at once needs 4 items at least, not 3"),
         ([(4, 10)], 0, "a level of 0 cannot be"),
         ([(1, 1)] * 101, None, "1 to 100 levels"),
     ],

@@ -226,13 +226,13 @@ def retry(run: str | None, as_json: bool, items: tuple[int, ...]) -> None:
 @click.option(
     "--levels", type=Levels(), default=LEVELS, metavar="N,N,…", help="Concurrencies to measure; default: 1,4,10."
 )
-@click.option("--batch-size", type=click.IntRange(1, 1_000_000), default=BATCH, show_default=True, metavar="N",
-              help="Items a level.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(1, 1_000_000), metavar="N",
+              help="Items a level; default: 50, or as many as the highest level.")  # fmt: skip
 @click.option("--then", type=click.IntRange(1, 10_000), metavar="N",
               help="Go on with this concurrency; default: the one before.")  # fmt: skip
 @click.option("--stop", is_flag=True, help="End the sweep under way.")
 def sweep(
-    run: str | None, as_json: bool, levels: tuple[int, ...], batch_size: int, then: int | None, stop: bool
+    run: str | None, as_json: bool, levels: tuple[int, ...], batch_size: int | None, then: int | None, stop: bool
 ) -> None:
     """Measure RUN at several concurrencies, one after the other, with its own next items; then it goes on.
 
@@ -244,7 +244,8 @@ def sweep(
       batchdeck ctl sweep translate --levels 1,8,32 --batch-size 100
       batchdeck ctl sweep --stop
     """
-    asked = [] if stop else [(level, batch_size) for level in levels]
+    items = batch_size or max(BATCH, *levels)
+    asked = [] if stop else [(level, items) for level in levels]
     steer(run, Command(name="sweep", levels=asked, value=then), as_json)
 
 

@@ -81,7 +81,7 @@ class Snapshots:
             measuring = engine.sweeping.sentence if waits.held in (None, "cap", "store", "sweep") else ""
             words = (
                 engine.admission.breaker.reason(now)
-                or (measuring if engine.sweeping.is_active else "")
+                or (f"sweep: {measuring}" if engine.sweeping.is_active else "")
                 or sentence(waits.held, shares, left, engine.gate.cap, waits.span(now))
             )
         return Waiting(counts=engine.reasons(), held=waits.held, seconds=left, shares=shares, sentence=words)

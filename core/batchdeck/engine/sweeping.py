@@ -97,16 +97,16 @@ class Figures:
         return Measured(
             concurrency=self.concurrency,
             items=self.settled,
-            seconds=seconds,
-            throughput=self.settled / seconds,
-            tokens_rate=self.tokens / seconds,
+            seconds=round(seconds, 6),
+            throughput=round(self.settled / seconds, 6),
+            tokens_rate=round(self.tokens / seconds, 3),
             done=self.done,
             failed=self.failed,
             attempts=self.attempts,
             retries=self.retries,
             rate_limit_hits=self.hits,
             # Items that were wanted and never came did not wait.
-            queue_depth=max(0.0, self._area / seconds - self.left),
+            queue_depth=round(max(0.0, self._area / seconds - self.left), 3),
             success=self.done / self.settled if self.settled else 0.0,
             e2e=self._e2e.percentiles(),
             ttft=self._ttft.percentiles(),
@@ -186,6 +186,9 @@ class Sweeping:
         for at_once in (*(at_once for at_once, _ in levels), *([] if then is None else [then])):
             if not 1 <= at_once <= engine.gate.most:
                 return f"a level of {at_once:,} cannot be: it must be 1 to {engine.gate.most:,}"
+        for at_once, items in levels:
+            if items < at_once:
+                return f"{at_once:,} at once needs {at_once:,} items at least, not {items:,}"
         left, wanted = engine.queued - engine.queue.backoff, sum(items for _, items in levels)
         if engine.ingest_complete and wanted > left:
             return f"{left:,} items are left to start, and these levels take {wanted:,}"
@@ -319,11 +322,11 @@ class Sweeping:
             return self._sentence
         number, level = len(self._measured) + 1, self._level
         if level is None:
-            return f"sweep: level {number} of {len(self._levels)} waits for what is in flight"
+            return f"level {number} of {len(self._levels)} waits for what is in flight"
         if self._warms_up:
-            return "sweep: the first item goes alone and is not measured"
+            return "the first item goes alone and is not measured"
         return (
-            f"sweep: level {number} of {len(self._levels)}, {level.concurrency} at once:"
+            f"level {number} of {len(self._levels)}, {level.concurrency} at once:"
             f" {level.settled} of {level.settled + level.open + level.left} items"
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from batchdeck.model import Measured
-from batchdeck.tune.knee import Level, Recommendation, recommend
+from batchdeck.tune.knee import LEAST_SECONDS, Level, Recommendation, recommend
 
 
 def compared(measured: Sequence[Measured]) -> tuple[Measured, ...]:
@@ -37,7 +37,13 @@ def recommended(measured: Sequence[Measured], most: int, rng: random.Random) -> 
         for one in measured
         if one.seconds > 0
     ]
-    return recommend(levels, most, rng)
+    advice = recommend(levels, most, rng)
+    short = sum(level.seconds < LEAST_SECONDS for level in levels)
+    if advice.verdict != "too little" or not short:
+        return advice
+    which = "a level" if short == 1 else f"{short} levels"
+    said = f"{advice.sentence} ({which} of less than {LEAST_SECONDS:g} s not counted: give more items)"
+    return msgspec.structs.replace(advice, sentence=said)
 
 
 def fastest(measured: Sequence[Measured]) -> Measured | None:
