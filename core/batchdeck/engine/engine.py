@@ -25,8 +25,8 @@ from batchdeck.engine.pool import Job, Pool
 from batchdeck.engine.queue import Work
 from batchdeck.engine.stalls import Stalls
 from batchdeck.engine.steering import Steering
-from batchdeck.engine.tuning import Tuning
 from batchdeck.engine.sweeping import Sweeping
+from batchdeck.engine.tuning import Tuning
 from batchdeck.engine.waiting import Waits, tally
 from batchdeck.errors import BatchdeckError, StoreError
 from batchdeck.inputs.base import SourceState
