@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from batchdeck.inputs.base import SourceState
-from batchdeck.model import Budget, IngestRow, Measured
+from batchdeck.model import Budget, IngestRow, Limits, Measured
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from tests.core.simulated import Reply, Rig, Scripted, ask, good, prompt_rows, recount, refusal, until, virtually
@@ -401,3 +403,48 @@ def test_one_seed_gives_one_sweep(tmp_path: Path) -> None:
         assert sent_once(rig)
         told.append(rig.trace)
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_done_to_a_run_in_a_sweep_no_answer_is_lost_or_paid_twice(tmp_path: Path, seed: int) -> None:
+    """Pauses, turns, ends, new sweeps and retries at random, with faults and a quota that is met."""
+    chance = random.Random(seed)
+
+    async def live(rig: Rig) -> None:
+        steer, sweeping = rig.engine.steer, rig.engine.sweeping
+        while True:
+            at = rig.loop.time() + chance.uniform(0.1, 4.0)
+            await until(lambda at=at: rig.loop.time() > at or rig.engine.is_ending)
+            if rig.engine.is_ending:
+                return
+            match chance.randrange(8):
+                case 0 | 1 | 2:
+                    levels = [(n, n * chance.randint(1, 5)) for n in chance.sample(range(1, 13), chance.randint(1, 3))]
+                    sweeping.ask(levels, chance.choice([None, 6]))
+                case 3:
+                    sweeping.ask([])
+                case 4:
+                    steer.pause()
+                case 5:
+                    steer.set_concurrency(chance.randint(1, 12))
+                case 6:
+                    await steer.retry()
+                case _:
+                    steer.resume()
+
+    async def main() -> tuple[Rig, str]:
+        faults = {"500": 0.05, "reset": 0.05, "400": 0.03, "stall": 0.01}
+        sim = SimOptions(seed=seed, ttft_ms=60, token_rate=400, rpm=1_500, burst=0.05, faults=faults)
+        rig = Rig(tmp_path / "run.db", 400, sim, concurrency=8, limits=Limits(idle=2.0, first_token=3.0))
+        meddling = rig.loop.create_task(live(rig))
+        ending = await rig.run()
+        await meddling
+        return rig, ending
+
+    rig, ending = virtually(main)
+    assert ending == "done"
+    assert rig.engine.counts.done + rig.engine.counts.failed == 400
+    assert sent_once(rig)
+    assert not rig.engine.sweeping.is_active
+    assert rig.engine.admission.allowance == math.inf
+    assert rig.engine.queue.is_empty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from batchdeck.cli.run import SECTIONS, VIEW, build_config, dry_run
 from batchdeck.cli.run import command as run
 from batchdeck.cli.sweeps import MOST, Levels, printed
 from batchdeck.errors import UsageError
+from batchdeck.format import clip
 from batchdeck.inert import inert
 from batchdeck.model import Launch, Ready, Snapshot, Summary, Sweep
 from batchdeck.store.writer import Store
@@ -49,7 +51,8 @@ class Watching:
             print(f"{clear}{sentence(one)}", file=sys.stderr)
         if self._in_place:
             said = "" if sweep.is_over else inert(snapshot.waiting.sentence or sweep.sentence)
-            print(f"{clear}{said[:100]}", end="", file=sys.stderr)
+            width = shutil.get_terminal_size((100, 24)).columns - 1
+            print(f"{clear}{clip(said, width)}", end="", file=sys.stderr)
         sys.stderr.flush()
 
 
@@ -142,9 +145,12 @@ def command(**given: Any) -> None:
     path = Path(given["db"]) if given["db"] else new_run_path(given["name"], f"bench-{stem}", now)
     if path.exists():
         raise UsageError(f"{path} exists already; a sweep makes a run file of its own")
+    # A server of ours is started as wide as it will be asked; what is left goes on at no more than usual.
+    top = max(cap for cap, _ in plan.levels)
+    cap = top if config.managed is not None else min(top, config.concurrency)
     launch = Launch(
         path=whole_path(path),
-        config=msgspec.structs.replace(config, name=path.stem),
+        config=msgspec.structs.replace(config, name=path.stem, concurrency=cap),
         secrets=secrets,
         metrics_port=given["metrics_port"],
         sweep=plan.levels,
