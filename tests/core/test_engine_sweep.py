@@ -326,6 +326,34 @@ def test_items_that_run_out_end_the_sweep(tmp_path: Path) -> None:
     assert sweep.sentence == "2 of 3 levels measured, then the items ran out"
 
 
+@pytest.mark.parametrize("source", ["prompts.jsonl", "-"])
+def test_a_file_is_not_read_on_while_a_level_is_measured(tmp_path: Path, source: str) -> None:
+    """Its rows would keep the disk busy. Standard input is read to its end: later nobody could."""
+
+    async def read(store: Any, arrived: Any) -> None:
+        for part in range(6):
+            rows, state = prompt_rows(10 * part, 10), SourceState(index=10 * part + 10)
+            await store.submit(lambda file, rows=rows, state=state, part=part: file.ingest(rows, state, part == 5))
+            rest = arrived(state)
+            if rest is not None:
+                await rest
+
+    async def main() -> tuple[Rig, str, set[int]]:
+        rig = Rig(tmp_path / "run.db", 0, STEADY, read=read, input=source)
+        there: set[int] = set()
+        assert rig.engine.sweeping.begin([(2, 8), (4, 8)], warm_up=True).ok
+        assert rig.engine.sweeping.sentence == "level 1 of 2 waits for its items to be read"
+        rig.probes.append(lambda: there.add(rig.engine.counts.items) if rig.engine.sweeping.is_active else None)
+        return rig, await rig.run(), there
+
+    rig, ending, there = virtually(main)
+    assert ending == "done"
+    assert [(level.concurrency, level.items) for level in measured(rig)] == [(2, 8), (4, 8)]
+    assert rig.engine.counts.done == 60
+    # 17 items are wanted, so two chunks of ten were read before the first request
+    assert max(there) == (20 if source != "-" else 60)
+
+
 @pytest.mark.parametrize(
     ("levels", "then", "said"),
     [

@@ -23,7 +23,7 @@ from batchdeck.cli.sweeps import MOST, Levels, printed
 from batchdeck.errors import UsageError
 from batchdeck.format import clip
 from batchdeck.inert import inert
-from batchdeck.model import Launch, Ready, Snapshot, Summary, Sweep
+from batchdeck.model import Launch, Ready, Snapshot, Summary
 from batchdeck.store.writer import Store
 from batchdeck.tune.sweep import sentence
 
@@ -56,7 +56,7 @@ class Watching:
         sys.stderr.flush()
 
 
-def carry_out(launch: Launch, *, quiet: bool) -> tuple[Summary, Sweep | None]:
+def carry_out(launch: Launch, *, quiet: bool) -> tuple[Summary, Snapshot | None]:
     """Measure in the foreground, until the run is drained."""
     from batchdeck.daemon import host, run_loop, write_log
 
@@ -72,7 +72,7 @@ def carry_out(launch: Launch, *, quiet: bool) -> tuple[Summary, Sweep | None]:
             print(f"run file: {inert(launch.path)}\nmeasuring {caps}{first}", file=sys.stderr, flush=True)
 
     summary = run_loop(host(launch, ready, watching))
-    return summary, watching.last.sweep if watching.last is not None else None
+    return summary, watching.last
 
 
 @click.command(
@@ -157,12 +157,15 @@ def command(**given: Any) -> None:
         warm_up=warm_up,
     )
     os.umask(0o077)
-    summary, sweep = carry_out(launch, quiet=given["quiet"])
-    report = reported(launch, summary, sweep, given["max_concurrent"] or MOST)
+    summary, last = carry_out(launch, quiet=given["quiet"])
+    report = reported(launch, summary, last.sweep if last is not None else None, given["max_concurrent"] or MOST)
     if given["as_json"]:
         print(msgspec.json.encode(report).decode(), flush=True)
     else:
         printed(shown(report, table=given["table"], plot=not given["no_plot"]), ascii_only=given["ascii_only"])
     if not given["quiet"]:
-        print("\n".join(followed(report, summary, launch)), file=sys.stderr)
+        print(
+            "\n".join(followed(report, summary, launch, is_read=last is not None and last.ingest_complete)),
+            file=sys.stderr,
+        )
     sys.exit(exit_code(report))

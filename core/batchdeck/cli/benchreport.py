@@ -82,14 +82,16 @@ def shown(report: Report, *, table: bool, plot: bool) -> list[str]:
     return [*lines, *([""] if bars else []), *bars, "", *verdict_lines(measured, report.recommendation.sentence)]
 
 
-def followed(report: Report, summary: Summary, launch: Launch) -> list[str]:
-    """What a person does next."""
+def followed(report: Report, summary: Summary, launch: Launch, *, is_read: bool) -> list[str]:
+    """What a person does next. is_read: whether all of the input is in the run file."""
     lines = [] if report.is_complete else [f"not all was measured: {inert(report.message)}"]
     left = summary.items - summary.done - summary.failed - summary.skipped
     lines.append(f"{summary.done:,} answers are kept in {inert(report.path)}")
     assert launch.config is not None
-    if left and launch.config.input != "-":
+    # An input that came through a pipe and was not read to its end cannot be read on by another process.
+    if (left and is_read) or (not is_read and launch.config.input != "-"):
         best = report.optimal or report.fastest
         how = f" -c {best}" if best is not None else ""
-        lines.append(f"go on with the other {left:,} items: batchdeck resume {inert(report.path)}{how}")
+        what = f"the other {left:,} items" if is_read else "the rest of the input"
+        lines.append(f"go on with {what}: batchdeck resume {inert(report.path)}{how}")
     return lines

@@ -222,10 +222,11 @@ class Engine:
         log.info("input read: %d items, %d bad lines", self.counts.items, self.counts.bad_lines)
         self.dispatch()
 
-    def _arrived(self, state: SourceState) -> None:
+    def _arrived(self, state: SourceState) -> Awaitable[None] | None:
         self.input_offset = state.offset
         self.queue.ingested()
         self.dispatch()
+        return self.sweeping.rest()
 
     def _end(self, ending: Ending) -> None:
         if self._ended is not None and not self._ended.done():

@@ -11,7 +11,7 @@ import concurrent.futures
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -34,8 +34,8 @@ LINGER_SECONDS = 0.1
 """How long rows that are there wait for others to be committed with."""
 
 T = TypeVar("T")
-Arrived = Callable[[SourceState], None]
-"""Told after each committed chunk how far the input was read."""
+Arrived = Callable[[SourceState], Awaitable[None] | None]
+"""Told after each committed chunk how far the input was read. What it returns is waited for before reading on."""
 
 
 class Ingest:
@@ -61,7 +61,9 @@ class Ingest:
                 self._feed = None
                 raise
             await self._store.submit(lambda file: file.ingest(rows, place, complete))  # noqa: B023
-            arrived(place)
+            rest = arrived(place)
+            if rest is not None and not complete:
+                await rest
 
     def close(self) -> None:
         """Read no further. A thread that waits for its input is left to wait."""

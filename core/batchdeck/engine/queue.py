@@ -114,6 +114,11 @@ class WorkQueue:
         self._aside += self._waiting
         self._waiting.clear()
 
+    @property
+    def aside(self) -> int:
+        """Items that are out of the way."""
+        return len(self._aside)
+
     def take_back(self) -> None:
         self._waiting += self._aside
         self._aside.clear()

@@ -2,13 +2,15 @@
 
 A level begins when nothing is in flight and nothing waits for the disk, and is over when each of its items is settled,
 those that had to be tried again too. Only then are its figures right: nothing else was sent meanwhile. What waited to
-be tried again from before is set aside until the end of the sweep.
+be tried again from before is set aside until the end of the sweep. The items of all levels are read in before the first
+one, and no others meanwhile: reading a large file beside it would make the disk slow for what is measured.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from batchdeck.engine.figures import Figures, Outcome
@@ -35,6 +37,8 @@ class Sweeping:
         self._level: Figures | None = None
         self._cap = 0
         self._sentence = ""
+        self._reading: asyncio.Future[None] | None = None
+        """Done when the input may be read on."""
         self.is_active = False
 
     def __repr__(self) -> str:
@@ -123,11 +127,21 @@ class Sweeping:
         if self._level is not None:
             self._level.look()
 
+    def rest(self) -> Awaitable[None] | None:
+        """What the reading of the input is to wait for. Standard input is read on: it cannot be read again later."""
+        engine = self._engine
+        if not self.is_active or engine.config.input == "-" or self._spare <= 0:
+            return None
+        self._reading = asyncio.get_running_loop().create_future()
+        return self._reading
+
     def step(self) -> None:
         """Go on to the next level, or to the end, when that may be."""
         if not self.is_active:
             return
         engine = self._engine
+        if self._spare < 0:
+            self._read_on()
         if engine.state not in ("running", "paused"):
             self._end("the run ends")
         elif engine.gate.cap != self._cap:
@@ -159,13 +173,27 @@ class Sweeping:
             self._end("" if self._measured[-1].items >= self._levels[-1][1] else "the items ran out")
         elif self._is_out:
             self._end("the items ran out")
-        else:
+        elif engine.ingest_complete or self._spare >= 0:
             self._open()
 
     @property
     def _is_out(self) -> bool:
         """No item is left that was not started yet."""
         return self._engine.ingest_complete and self._engine.ahead.is_out
+
+    @property
+    def _spare(self) -> int:
+        """Items that are read in and not started, beyond those that the sweep still takes."""
+        engine, level, number = self._engine, self._level, len(self._measured)
+        wanted = int(self._warms_up) if level is None else level.left
+        if level is not None and not self._warms_up:
+            number += 1
+        wanted += sum(items for _, items in self._levels[number:])
+        return engine.queued - engine.queue.backoff - engine.queue.aside - wanted
+
+    def _read_on(self) -> None:
+        if self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
 
     def _open(self) -> None:
         """A level begins."""
@@ -199,6 +227,7 @@ class Sweeping:
         self._level, self.is_active = None, False
         engine.admission.allowance = math.inf
         engine.queue.take_back()
+        self._read_on()
         if engine.gate.cap == self._cap:
             self._turn(self._then)
         said = f"{len(self._measured)} of {len(self._levels)} levels measured"
@@ -230,7 +259,9 @@ class Sweeping:
             return self._sentence
         number, level = len(self._measured) + 1, self._level
         if level is None:
-            return f"level {number} of {len(self._levels)} waits for what is in flight"
+            is_short = not self._engine.ingest_complete and self._spare < 0
+            what = "its items to be read" if is_short else "what is in flight"
+            return f"level {number} of {len(self._levels)} waits for {what}"
         if self._warms_up:
             return "the first item goes alone and is not measured"
         return (
