@@ -145,3 +145,18 @@ def test_one_seed_gives_one_sequence_of_turns(tmp_path: Path) -> None:
     first, second = (live(tmp_path / f"{name}.db", wait, autotune=ON, items=1_500) for name in ("a", "b"))
     assert len(first.happened("tune")) >= 3
     assert first.happened("tune") == second.happened("tune")
+
+
+def test_a_sweep_is_not_meddled_with_and_autotune_goes_on_after_it(tmp_path: Path) -> None:
+    async def sweep(rig: Rig) -> None:
+        await until(lambda: rig.snapshot().tuning.phase == "settled", step=0.5)
+        assert rig.engine.sweeping.begin([(1, 20), (3, 30)]).ok
+        await until(lambda: not rig.engine.sweeping.is_active, step=0.5)
+        done = rig.snapshot().sweep
+        assert done is not None
+        assert [level.concurrency for level in done.measured] == [1, 3]
+        assert rig.snapshot().tuning.is_on
+        await until(lambda: rig.snapshot().tuning.phase == "settled", step=0.5)
+        assert rig.engine.gate.cap >= 8
+
+    live(tmp_path / "run.db", sweep, autotune=ON)

@@ -192,7 +192,8 @@ class Hedging:
     def _is_held(self, now: float) -> bool:
         engine = self._engine
         is_limited = engine.waits.held in LIMITS or engine.admission.breaker.is_open
-        return is_limited or self._closed(now) is not None
+        # A sweep measures what each of its items takes with one request at a time.
+        return is_limited or engine.sweeping.is_active or self._closed(now) is not None
 
     def began(self, work: Work, flight: Flight, now: float) -> None:
         """A request is in flight."""

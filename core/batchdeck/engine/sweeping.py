@@ -237,6 +237,7 @@ class Sweeping:
             said += f" ({level.concurrency} at once was cut short after {level.settled} items)"
         self._sentence = said
         engine.note("sweep", f"{said}; concurrency {engine.gate.cap}", engine.gate.cap)
+        engine.tuning.begin()
         if (
             self._drains
             and engine.state in ("running", "paused")

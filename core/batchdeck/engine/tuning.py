@@ -48,7 +48,7 @@ class Tuning:
 
     def landed(self, now: float, flight: Flight, settled: Settled) -> None:
         """An attempt came back."""
-        if self._policy is None or self._engine.state != "running":
+        if self._policy is None or not self._may_turn:
             return
         failure = settled.failure
         tokens = settled.answer.tokens_out if settled.answer is not None else None
@@ -72,7 +72,7 @@ class Tuning:
 
     def heard(self, load: ServerLoad) -> None:
         """What the server says of itself."""
-        if self._policy is None or self._engine.state != "running":
+        if self._policy is None or not self._may_turn:
             return
         turn = self._policy.queueing(self._engine.now(), load.waiting)
         if turn is not None:
@@ -93,6 +93,11 @@ class Tuning:
         if policy is None:
             return State(least=least, most=most)
         return State(is_on=True, phase=policy.phase, sentence=policy.sentence, least=least, most=most, ceiling=ceiling)
+
+    @property
+    def _may_turn(self) -> bool:
+        """A pause is nobody's latency, and a sweep turns the cap itself."""
+        return self._engine.state == "running" and not self._engine.sweeping.is_active
 
     def _bounds(self) -> tuple[int, int]:
         said = self._engine.config.autotune
