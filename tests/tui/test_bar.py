@@ -77,13 +77,16 @@ async def test_knobs_turn_what_the_provider_measures_and_all_four_charts_carry_b
         assert sim.stats()["max_in_flight"] == 20
         assert sim.stats()["requests"] == 25
 
-        await until(pilot, lambda: [cap for _, cap in charts.marks()] == [20.0, 10.0])
+        await until(pilot, lambda: [cap for _, cap, _ in charts.marks()] == [20.0, 10.0])
         drawn = list(screen.query(Chart))
         assert len(drawn) == 4
         await until(pilot, lambda: all("→ 20 " in read(chart) and "→ 10 " in read(chart) for chart in drawn))
         await until(
             pilot,
-            lambda: charts.marks() == select(run, "SELECT t, value FROM events WHERE kind = 'concurrency' ORDER BY id"),
+            lambda: (
+                charts.marks()
+                == select(run, "SELECT t, value, kind FROM events WHERE kind = 'concurrency' ORDER BY id")
+            ),
         )
 
 
@@ -104,9 +107,9 @@ async def test_429s_and_chart_points_are_what_the_provider_served_and_the_run_fi
         assert charts.series("in_flight") == select(run, samples.format("in_flight"))
         assert charts.series("cap") == select(run, samples.format("concurrency"))
         assert charts.series("queue") == select(run, samples.format("queue_depth"))
-        marks = select(run, "SELECT t, value FROM events WHERE kind = 'concurrency' ORDER BY id")
+        marks = select(run, "SELECT t, value, kind FROM events WHERE kind = 'concurrency' ORDER BY id")
         assert charts.marks() == marks
-        assert [cap for _, cap in marks] == [11.0]
+        assert [cap for _, cap, _ in marks] == [11.0]
 
         served = sim.stats()["by_status"]["429"]
         assert served > 0

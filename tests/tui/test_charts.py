@@ -51,7 +51,7 @@ async def test_each_charts_points_are_the_samples_table(tmp_path: Path) -> None:
         assert app.charts.series("cap") == [(s.t, float(s.concurrency)) for s in samples]
         assert app.charts.series("queue") == [(s.t, float(s.queued)) for s in samples]
         assert app.charts.series("hits") == [(s.t, float(s.rate_limit_hits)) for s in samples]
-        assert app.charts.marks() == [(45.0, 20.0)]
+        assert app.charts.marks() == [(45.0, 20.0, "concurrency")]
         app.charts.reset()
         await pilot.pause()
         assert app.charts.series("hits") == app.charts.marks() == []
@@ -126,7 +126,7 @@ def test_thinning_keeps_the_least_and_the_greatest_in_order(values: list[float],
 def test_odd_series_are_drawn_to_the_size_asked_for(values: list[float]) -> None:
     points = [(float(t + 1), float(value)) for t, value in enumerate(values)]
     for width, height in ((3, 2), (19, 5), (80, 15)):
-        lines = draw([Curve("x", points, fill=True)], [(1.0, 5.0)], (0.0, points[-1][0]), width, height)
+        lines = draw([Curve("x", points, fill=True)], [(1.0, 5.0, "concurrency")], (0.0, points[-1][0]), width, height)
         assert len(lines) in (0, height)
         assert all(sum(cell_len(text) for text, _ in line) == width for line in lines)
     assert ceiling(max(values)) >= max(values)
@@ -134,7 +134,7 @@ def test_odd_series_are_drawn_to_the_size_asked_for(values: list[float]) -> None
 
 def test_the_caption_of_a_crowd_of_marks_is_the_newest() -> None:
     points = [(float(t), 10.0) for t in range(100)]
-    marks = [(50.0, 11.0), (51.0, 12.0), (52.0, 13.0)]
+    marks = [(50.0 + n, 11.0 + n, "concurrency") for n in range(3)]
     lines = draw([Curve("x", points)], marks, (0.0, 100.0), 60, 8)
     top = "".join(text for text, _ in lines[0])
     assert "11 → 13" in top
@@ -143,11 +143,26 @@ def test_the_caption_of_a_crowd_of_marks_is_the_newest() -> None:
 
 def test_a_key_that_is_held_down_leaves_one_mark_and_not_a_wall() -> None:
     points = [(float(t), 10.0) for t in range(100)]
-    held = [(20.0 + t, 11.0 + t) for t in range(40)]
-    lines = draw([Curve("x", points)], [*held, (90.0, 4.0)], (0.0, 100.0), 60, 8)
+    held = [(20.0 + t, 11.0 + t, "concurrency") for t in range(40)]
+    lines = draw([Curve("x", points)], [*held, (90.0, 4.0, "concurrency")], (0.0, 100.0), 60, 8)
     captions = "".join(text for text, _ in lines[0]).split("│")[1:]
     assert [caption.strip() for caption in captions] == ["11 → 50", "→ 4"]
     assert sum(len(text) for text, ink in lines[3] if ink == "mark") == 2
+
+
+def test_turns_that_no_person_took_are_told_from_a_persons() -> None:
+    history = History()
+    turned = ((20.0, 20.0, "concurrency"), (50.0, 12.0, "tune"), (80.0, 8.0, "sweep"))
+    for n, (t, value, kind) in enumerate(turned):
+        history.extend([], [Event(id=n, t=t, at=0.0, kind=kind, detail="why", value=value)])
+    points = [(float(t), 10.0) for t in range(100)]
+    lines = draw([Curve("x", points)], history.marks, (0.0, 100.0), 60, 8)
+    top = "".join(text for text, _ in lines[0])
+    assert "│→ 20 " in top
+    assert "╎a→12 " in top
+    assert "╎s→8 " in top
+    inks = {ink for line in lines[:-1] for text, ink in line if "│" in text or "╎" in text}
+    assert inks == {"mark", "auto"}
 
 
 def test_the_cap_is_a_step_and_never_a_slope() -> None:
@@ -184,7 +199,7 @@ def test_events_of_other_kinds_are_no_marks() -> None:
     history = History()
     event = Event(id=1, t=3.0, at=0.0, kind="pause", detail="", value=None)
     history.extend([], [event, msgspec.structs.replace(event, kind="concurrency", value=4.0)])
-    assert history.marks == [(3.0, 4.0)]
+    assert history.marks == [(3.0, 4.0, "concurrency")]
 
 
 def test_the_queue_is_the_mean_of_what_waited_where_it_was_taken() -> None:
@@ -205,7 +220,7 @@ async def test_changed_limits_an_outage_and_a_learned_quota_are_noted_beside_the
         app.charts.extend(samples, [*events, *more])
         await pilot.pause()
         assert app.charts.notes() == [(10.0, "settings"), (40.0, "quota"), (41.0, "breaker")]
-        assert app.charts.marks() == [(30.0, 20.0)], "turns of the cap, and nothing else"
+        assert app.charts.marks() == [(30.0, 20.0, "concurrency")], "turns of the cap, and nothing else"
         for chart in app.query(Chart):
             top = chart.render_line(1).text
             assert "◆" in top

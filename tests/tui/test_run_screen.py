@@ -73,7 +73,7 @@ async def test_keys_turn_the_providers_load_and_the_charts_carry_the_marks(tmp_p
         await until(pilot, lambda: snapshot(screen).concurrency == 11)
         await until(pilot, lambda: "→ 11" in page(pilot.app), "what the engine answered")
         charts = screen.query_one(Charts)
-        await until(pilot, lambda: [cap for _, cap in charts.marks()] == [20, 21, 22, 21, 11])
+        await until(pilot, lambda: [cap for _, cap, _ in charts.marks()] == [20, 21, 22, 21, 11])
         with RunReader(run) as reader:
             await until(pilot, lambda: len(charts.series("cap")) == len(reader.samples()) >= 2)
             assert charts.series("cap") == [(sample.t, sample.concurrency) for sample in reader.samples()]

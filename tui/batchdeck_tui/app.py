@@ -28,7 +28,7 @@ class BatchdeckApp(App[None]):
 
     TITLE = "batchdeck"
     CSS_PATH: ClassVar[list[str | PurePath] | None] = [
-        f"styles/{name}.tcss" for name in ("app", "runs", "run", "launch", "dialogs")
+        f"styles/{name}.tcss" for name in ("app", "runs", "run", "tune", "launch", "dialogs")
     ]
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-medium"), (130, "-wide"), (170, "-huge")]  # noqa: RUF012

@@ -10,9 +10,10 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-Scope = Literal["app", "runs", "run", "limits", "launch"]
+Scope = Literal["app", "runs", "run", "tune", "limits", "launch"]
 TITLES: dict[Scope, str] = {
     "run": "In a run",
+    "tune": "On the tune screen",
     "limits": "In the form of limits",
     "runs": "In the list of runs",
     "launch": "New run",
@@ -20,6 +21,7 @@ TITLES: dict[Scope, str] = {
 }
 
 _CAP = Binding.Group("cap", compact=True)
+_TENS = Binding.Group("by ten", compact=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,23 @@ VERBS: tuple[Verb, ...] = (
         action="concurrency(-10)",
         title="Concurrency -10",
         does="ten fewer; never below one",
+    ),
+    Verb(
+        scope="run",
+        keys="t",
+        shown="t",
+        action="tune",
+        label="tune",
+        title="Tune the concurrency",
+        does="throughput at each concurrency, where more stops paying, and what to set",
+    ),
+    Verb(
+        scope="run",
+        keys="a",
+        shown="a",
+        action="autotune",
+        title="Autotune on and off",
+        does="the engine turns the concurrency by itself; again, take it back as it stands",
     ),
     Verb(
         scope="run",
@@ -246,6 +265,99 @@ VERBS: tuple[Verb, ...] = (
         shown="q",
         action="detach",
         label="detach",
+        title="Detach",
+        does="back to the shell; the run goes on",
+    ),
+    Verb(
+        scope="tune",
+        keys="enter",
+        shown="⏎",
+        action="set",
+        label="set it",
+        title="Set what is recommended",
+        does="the best level, or while too little is known the next one to measure",
+    ),
+    Verb(
+        scope="tune",
+        keys="+,=",
+        shown="+ =",
+        action="concurrency(1)",
+        label="cap",
+        group=_CAP,
+        title="Concurrency +1",
+        does="one more request at a time",
+    ),
+    Verb(
+        scope="tune",
+        keys="-",
+        shown="-",
+        action="concurrency(-1)",
+        label="cap",
+        group=_CAP,
+        title="Concurrency -1",
+        does="one fewer; never below one",
+    ),
+    Verb(
+        scope="tune",
+        keys="]",
+        shown="]",
+        action="concurrency(10)",
+        label="by ten",
+        group=_TENS,
+        title="Concurrency +10",
+        does="ten more requests at a time",
+    ),
+    Verb(
+        scope="tune",
+        keys="[",
+        shown="[",
+        action="concurrency(-10)",
+        label="by ten",
+        group=_TENS,
+        title="Concurrency -10",
+        does="ten fewer; never below one",
+    ),
+    Verb(
+        scope="tune",
+        keys="s",
+        shown="s",
+        action="sweep",
+        label="sweep",
+        title="Sweep",
+        does="measure several levels in a row, with items of this run (asks first)",
+    ),
+    Verb(
+        scope="tune",
+        keys="s",
+        shown="s",
+        action="end_sweep",
+        label="end sweep",
+        title="End the sweep",
+        does="what it measured so far stays",
+    ),
+    Verb(
+        scope="tune",
+        keys="a",
+        shown="a",
+        action="autotune",
+        label="auto",
+        title="Autotune on and off",
+        does="the engine turns the concurrency by itself; again, take it back as it stands",
+    ),
+    Verb(
+        scope="tune",
+        keys="escape,t",
+        shown="esc t",
+        action="back",
+        label="back",
+        title="Back to the run",
+        does="what was measured is kept",
+    ),
+    Verb(
+        scope="tune",
+        keys="q",
+        shown="q",
+        action="detach",
         title="Detach",
         does="back to the shell; the run goes on",
     ),

@@ -111,3 +111,13 @@ def percent(part: int, whole: int | None) -> str:
     if part <= 0:
         return "0%"
     return f"{min(99.9, max(0.1, 100 * part / whole)):.1f}%"
+
+
+def share(part: float) -> str:
+    """A part of one: ``0 %``, ``0.4 %``, ``12 %``; never 0 when it is something, nor 100 when it is not all."""
+    if part <= 0:
+        return "0 %"
+    per_cent = 100 * part
+    if per_cent < 9.95:
+        return f"{max(0.1, per_cent):.1f} %"
+    return f"{per_cent:.0f} %" if part >= 1 else f"{min(99.0, per_cent):.0f} %"

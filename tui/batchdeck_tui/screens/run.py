@@ -24,9 +24,10 @@ from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.listing import last_holder
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.screens.knobs import DEPENDENT, WORKING
-from batchdeck_tui.screens.limiting import LIMITING, LimitingScreen
+from batchdeck_tui.screens.limiting import LIMITING
 from batchdeck_tui.screens.rowfilter import Flights, RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
+from batchdeck_tui.screens.tuning import TUNING, TuningScreen
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.detail import DetailPane
@@ -34,6 +35,7 @@ from batchdeck_tui.widgets.errors import ErrorList
 from batchdeck_tui.widgets.progress import RunHeader
 from batchdeck_tui.widgets.results import ResultsTable
 from batchdeck_tui.widgets.rowsource import RowSource
+from batchdeck_tui.widgets.turnstrip import TurnStrip
 from batchdeck_tui.widgets.waiting import WaitingStrip
 
 SELECT_AGAIN = 1.0
@@ -59,7 +61,7 @@ class Rows(ResultsTable):
         self.post_message(self.Wandered())
 
 
-class RunScreen(LimitingScreen):
+class RunScreen(TuningScreen):
     """One run. Draws from the bridge's messages alone."""
 
     SCOPE: ClassVar[Scope] = "run"
@@ -91,6 +93,7 @@ class RunScreen(LimitingScreen):
                 yield Rows(id="table")
                 yield DetailPane(id="detail")
             with Vertical(id="side"):
+                yield TurnStrip(id="turns")
                 yield Charts(id="charts")
                 yield ErrorList(id="errors")
                 yield Static(id="log", markup=False)
@@ -141,6 +144,7 @@ class RunScreen(LimitingScreen):
     def on_new_samples(self, message: NewSamples) -> None:
         charts = self.query_one(Charts)
         charts.extend(message.samples, message.events)
+        self.measure(message.samples, message.events)
         self.query_one(WaitingStrip).sum_up(*charts.held)
         working = self._now is not None and self._now.state in WORKING
         self.set_class(not working and not charts.series("cap"), "-bare")
@@ -177,7 +181,7 @@ class RunScreen(LimitingScreen):
         if now.state not in WORKING:
             self.take_back()
         self.heard()
-        knobs = tuple(self.check_action(name, ()) for name in (*DEPENDENT, *LIMITING))
+        knobs = tuple(self.check_action(name, ()) for name in (*DEPENDENT, *LIMITING, *TUNING))
         if knobs != self._knobs:
             self._knobs = knobs
             self.refresh_bindings()

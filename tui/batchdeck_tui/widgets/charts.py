@@ -16,7 +16,7 @@ from textual.widget import Widget
 from batchdeck.model import Event, Sample
 from batchdeck_tui.format import count, rate, short
 from batchdeck_tui.widgets.cells import strip
-from batchdeck_tui.widgets.history import History, Note, Point
+from batchdeck_tui.widgets.history import History, Mark, Note, Point
 from batchdeck_tui.widgets.plot import Curve, Run, draw
 
 _INKS = ("throughput", "in_flight", "cap", "queue", "hits")
@@ -94,6 +94,7 @@ class Chart(Widget):
         "chart--figure",
         "chart--axis",
         "chart--mark",
+        "chart--auto",
         "chart--note",
         *(f"chart--{ink}" for ink in _INKS),
         *(f"chart--{ink}-fill" for ink in _INKS),
@@ -105,6 +106,7 @@ class Chart(Widget):
         &> .chart--figure { color: $text-muted; }
         &> .chart--axis { color: $text-disabled; }
         &> .chart--mark { color: $text-warning; text-style: bold; }
+        &> .chart--auto { color: $foreground; text-style: bold; }
         &> .chart--note { color: $text-secondary; text-style: bold; }
         &> .chart--throughput { color: $success; }
         &> .chart--throughput-fill { color: $success 55%; }
@@ -246,8 +248,8 @@ class Charts(Container):
         ``queue``, ``hits`` (a sample)."""
         return list(self._history.series[name].points)
 
-    def marks(self) -> list[Point]:
-        """(t, new cap) of every change of concurrency."""
+    def marks(self) -> list[Mark]:
+        """(t, new cap, kind of the event) of every change of concurrency."""
         return list(self._history.marks)
 
     def notes(self) -> list[Note]:

@@ -17,6 +17,11 @@ KEPT_MARKS = 500
 NOTED = ("settings", "breaker", "quota")
 """Events beside turns of the cap that change how a run goes."""
 
+TURNS = ("concurrency", "tune", "sweep")
+"""Events that turn the cap: by a person, by the engine, for a level of a sweep."""
+
+Mark = tuple[float, float, str]
+"""(seconds since the run began, new cap, kind of the event)"""
 Note = tuple[float, str]
 """(seconds since the run began, kind of the event)"""
 
@@ -80,8 +85,8 @@ class History:
     series: dict[str, Series] = field(
         default_factory=lambda: {name: Series() for name in ("throughput", "in_flight", "cap", "queue", "hits")}
     )
-    marks: list[Point] = field(default_factory=list)
-    """(t, new cap) of every change of concurrency."""
+    marks: list[Mark] = field(default_factory=list)
+    """Every change of concurrency, and who took it."""
     notes: list[Note] = field(default_factory=list)
     """The events of the kinds in ``NOTED``."""
     held: dict[str, float] = field(default_factory=dict)
@@ -134,8 +139,9 @@ class History:
             for name, value in values.items():
                 self.series[name].append((sample.t, value))
         for event in events:
-            if event.kind == "concurrency" and event.value is not None and (event.t, event.value) not in self.marks:
-                self.marks.append((event.t, event.value))
+            mark = (event.t, event.value or 0.0, event.kind)
+            if event.kind in TURNS and event.value is not None and mark not in self.marks:
+                self.marks.append(mark)
             elif event.kind in NOTED and (event.t, event.kind) not in self.notes:
                 self.notes.append((event.t, event.kind))
         changed = (self.last, len(self.marks), len(self.notes)) != before

@@ -15,11 +15,11 @@ from itertools import groupby, pairwise
 import plotext
 
 from batchdeck_tui.format import brief, clock, short
-from batchdeck_tui.widgets.history import Note, Point, by_column
+from batchdeck_tui.widgets.history import Mark, Note, Point, by_column
 
 Run = tuple[str, str]
 """A piece of a line: text, and the name of its ink: a curve's, the same with ``-fill`` below it, ``axis``, ``mark``,
-``note``."""
+``auto``, ``note``."""
 
 Cells = list[list[tuple[str, str]]]
 """Rows of (character, ink); every character is one cell wide."""
@@ -31,6 +31,8 @@ _LEFT, _RIGHT = (0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80)
 _BLANK = (" ", "axis")
 NOTES = {"settings": "◆", "quota": "◇", "breaker": "!"}
 """What stands on top of a note's dotted line, by kind; of several in one place the last of these kinds."""
+SIGNS = {"concurrency": ("", "│", "mark"), "tune": ("a", "╎", "auto"), "sweep": ("s", "╎", "auto")}
+"""How a turn of the cap is drawn, by who took it: before its arrow, as a line, and with which ink."""
 CROWDED = 4
 """Columns from one mark to the next below which they are drawn as one: a line for each would hide the chart."""
 
@@ -49,7 +51,7 @@ class Curve:
 
 def draw(
     curves: Sequence[Curve],
-    marks: Sequence[Point],
+    marks: Sequence[Mark],
     span: tuple[float, float],
     width: int,
     height: int,
@@ -60,13 +62,14 @@ def draw(
     """A chart of ``width`` × ``height`` cells over a span of seconds, its y axis from 0.
 
     floor: the least top of the y axis. Later curves lie over earlier ones; marks are vertical lines captioned with
-    their value where there is room. Notes are dotted lines that leave out what a curve, a mark or a caption takes.
+    their value where there is room, dashed and signed where no person took the turn. Notes are dotted lines that leave
+    out what a curve, a mark or a caption takes.
     """
     first, last = span[0], max(span[1], span[0] + 1.0)
     # a little room above the highest value, for captions
     top = ceiling(max([floor, *(1.08 * value for curve in curves for _, value in curve.points)]))
-    ticks = _ticks(top, height)
-    margin = max(len(label) for label in ticks.values()) + 1
+    labels = ticks(top, height)
+    margin = max(len(label) for label in labels.values()) + 1
     columns, rows = width - margin, height - 1
     if columns < 2 or rows < 1:
         return []
@@ -77,8 +80,8 @@ def draw(
     _lay_marks(cells, marks, first, last)
     lines: list[list[Run]] = []
     for number, row in enumerate(cells):
-        label = ticks.get(number, "").rjust(margin - 1) + " "
-        lines.append([(label, "axis"), *_runs(row)])
+        label = labels.get(number, "").rjust(margin - 1) + " "
+        lines.append([(label, "axis"), *runs(row)])
     return [*lines, [(" " * margin + _time_axis(first, last, columns), "axis")]]
 
 
@@ -93,7 +96,7 @@ def ceiling(value: float) -> float:
     return 10 * scale
 
 
-def _ticks(top: float, height: int) -> dict[int, str]:
+def ticks(top: float, height: int) -> dict[int, str]:
     """Labels of the y axis by row, from the top."""
     rows = height - 1
     labels = {0: brief(top), rows - 1: "0"}
@@ -111,6 +114,23 @@ def _lay_curve(cells: Cells, curve: Curve, span: tuple[float, float], top: float
         points = stepped(points)
     if not points:
         return
+    drawn = trace(points, span, top, columns, rows, is_line=not curve.stems)
+    if curve.fill or curve.stems:
+        _fill(drawn)
+    crest = [True] * columns
+    for row, line in enumerate(drawn):
+        for column, code in enumerate(line[:columns]):
+            if code > _BRAILLE:
+                bright = crest[column] or not curve.fill
+                cells[row][column] = (chr(code), curve.ink if bright else f"{curve.ink}-fill")
+                crest[column] = False
+
+
+def trace(
+    points: Sequence[Point], span: tuple[float, float], top: float, columns: int, rows: int, *, is_line: bool = True
+) -> list[list[int]]:
+    """Rows of character codes: a line through the points, or the points alone, in braille, over x from ``span``, y from
+    0 to ``top``. The only place where plotext draws."""
     figure = plotext
     figure.clear_figure()
     figure.theme("clear")
@@ -122,19 +142,10 @@ def _lay_curve(cells: Cells, curve: Curve, span: tuple[float, float], top: float
     figure.yfrequency(0)
     figure.xlim(*span)
     figure.ylim(0, top)
-    (figure.scatter if curve.stems else figure.plot)(
-        [t for t, _ in points], [value for _, value in points], marker="braille"
+    (figure.plot if is_line else figure.scatter)(
+        [x for x, _ in points], [value for _, value in points], marker="braille"
     )
-    drawn = [[ord(char) for char in line] for line in _SGR.sub("", figure.build()).split("\n")[:rows]]
-    if curve.fill or curve.stems:
-        _fill(drawn)
-    crest = [True] * columns
-    for row, line in enumerate(drawn):
-        for column, code in enumerate(line[:columns]):
-            if code > _BRAILLE:
-                bright = crest[column] or not curve.fill
-                cells[row][column] = (chr(code), curve.ink if bright else f"{curve.ink}-fill")
-                crest[column] = False
+    return [[ord(char) for char in line] for line in _SGR.sub("", figure.build()).split("\n")[:rows]]
 
 
 def stepped(points: Sequence[Point]) -> list[Point]:
@@ -162,22 +173,27 @@ def _fill(drawn: list[list[int]]) -> None:
 _EMPTY_CELLS = (" ", "\u2800")
 
 
-def _lay_marks(cells: Cells, marks: Sequence[Point], first: float, last: float) -> None:
+def _lay_marks(cells: Cells, marks: Sequence[Mark], first: float, last: float) -> None:
     """Vertical lines over the curves, from right to left so that the newest gets its caption."""
     columns = len(cells[0])
     free = columns
-    inside = [(round((t - first) / (last - first) * (columns - 1)), value) for t, value in marks if first <= t <= last]
-    for column, begun, ended in reversed(_merged(inside)):
+    inside = [
+        (round((t - first) / (last - first) * (columns - 1)), value, kind)
+        for t, value, kind in marks
+        if first <= t <= last
+    ]
+    for column, begun, ended, kind in reversed(_merged(inside)):
+        sign, line, ink = SIGNS.get(kind, SIGNS["concurrency"])
         for number, row in enumerate(cells):
             # Below the top, what was measured in this column stays to be seen, in the mark's ink.
             char = row[column][0]
-            row[column] = ("│" if number == 0 or char in _EMPTY_CELLS else char, "mark")
-        captions = [f"→ {short(ended)} "]
+            row[column] = (line if number == 0 or char in _EMPTY_CELLS else char, ink)
+        captions = [f"{sign}→{short(ended)} " if sign else f"→ {short(ended)} "]
         if begun != ended:
-            captions.insert(0, f"{short(begun)} → {short(ended)} ")
+            captions.insert(0, f"{sign}{' ' if sign else ''}{short(begun)} → {short(ended)} ")
         for caption in captions:
             if column + 1 + len(caption) <= free:
-                cells[0][column + 1 : column + 1 + len(caption)] = [(char, "mark") for char in caption]
+                cells[0][column + 1 : column + 1 + len(caption)] = [(char, ink) for char in caption]
                 break
         free = column
 
@@ -204,21 +220,23 @@ def _lay_notes(cells: Cells, notes: Sequence[Note], first: float, last: float) -
                 row[column] = ("┊", "note")
 
 
-def _merged(marks: Sequence[tuple[int, float]]) -> list[tuple[int, float, float]]:
-    """(column, first value, last value) of marks by column; those that would stand side by side are one."""
-    merged: list[tuple[int, float, float]] = []
+def _merged(marks: Sequence[tuple[int, float, str]]) -> list[tuple[int, float, float, str]]:
+    """(column, first value, last value, who took the last) of marks by column; those that would stand side by side are
+    one."""
+    merged: list[tuple[int, float, float, str]] = []
     newest = -CROWDED
-    for column, value in marks:
+    for column, value, kind in marks:
         if column - newest < CROWDED:
-            at, begun, _ = merged.pop()
-            merged.append((at, begun, value))
+            at, begun, _, _ = merged.pop()
+            merged.append((at, begun, value, kind))
         else:
-            merged.append((column, value, value))
+            merged.append((column, value, value, kind))
         newest = column
     return merged
 
 
-def _runs(row: list[tuple[str, str]]) -> list[Run]:
+def runs(row: list[tuple[str, str]]) -> list[Run]:
+    """A row of cells as pieces of one ink each."""
     return [("".join(char for char, _ in run), ink) for ink, run in groupby(row, key=lambda cell: cell[1])]
 
 

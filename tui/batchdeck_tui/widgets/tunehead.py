@@ -1,0 +1,112 @@
+"""The head of the tune screen: the run in a line, what to set and why, and what the engine does by itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.style import Style
+
+from batchdeck.model import RunMeta, Snapshot
+from batchdeck_tui.advice import Advice
+from batchdeck_tui.format import clock, count, duration, rate, short
+from batchdeck_tui.theme import STATES
+from batchdeck_tui.widgets.cells import fit, one_line, wrap
+from batchdeck_tui.widgets.linewise import Line, Linewise, Part
+
+MOST = 2
+"""Lines of the sentence."""
+THINKING = "…"
+_STATE_INKS = ("primary", "secondary", "success", "warning", "error", "foreground")
+
+
+def lines(view: Snapshot | RunMeta, advice: Advice | None, width: int) -> list[Line]:
+    """The head for ``width`` cells, each line at most as wide."""
+    said = wrap(advice.sentence if advice is not None else THINKING, max(8, width - 2))
+    if len(said) > MOST:
+        said = [*said[: MOST - 1], fit(" ".join(said[MOST - 1 :]), max(8, width - 2))]
+    head = [_first(view, width)]
+    ink = "advice" if advice is not None and advice.best is not None else "open"
+    head += [(("▸ " if not number else "  ", ink), (text, ink)) for number, text in enumerate(said)]
+    hint = advice.hint if advice is not None else ""
+    head.append((("  ", "label"), (fit(hint, max(0, min(width - 2, cell_len(hint)))), "label")))
+    if isinstance(view, Snapshot) and view.tuning.is_on and view.tuning.sentence:
+        words = f"auto: {one_line(view.tuning.sentence)}"
+        head.append((("  ", "auto"), (fit(words, max(0, min(width - 2, cell_len(words)))), "auto")))
+    return head
+
+
+def _first(view: Snapshot | RunMeta, width: int) -> Line:
+    glyph, colour = STATES[view.state]
+    state = f"{glyph} {view.state}"
+    figures = _figures(view)
+    right = clock(view.counts.seconds) if view.counts.seconds else ""
+    if isinstance(view, Snapshot) and view.eta is not None and view.state == "running":
+        right += f"   ETA {duration(view.eta)}"
+    room = width - cell_len(state) - cell_len(right) - 4
+    name = fit(one_line(view.run), min(cell_len(one_line(view.run)), max(8, room)))
+    used = cell_len(state) + 2 + cell_len(name)
+    parts: list[Part] = [(state, colour), ("  ", "text"), (name, "name")]
+    for figure in figures:
+        size = sum(cell_len(text) for text, _ in figure) + 3
+        if used + size + 2 + cell_len(right) > width:
+            break
+        parts += [("   ", "text"), *figure]
+        used += size
+    gap = " " * max(1, width - used - cell_len(right))
+    return (*parts, (gap, "text"), (right, "label"))
+
+
+def _figures(view: Snapshot | RunMeta) -> list[list[Part]]:
+    if not isinstance(view, Snapshot):
+        return [[("429s ", "label"), (count(view.counts.rate_limit_hits), "text")]]
+    auto: list[Part] = [(" auto", "auto")] if view.tuning.is_on else []
+    return [
+        [("in flight ", "label"), (f"{view.in_flight}", "flying"), (f"/{view.concurrency}", "name"), *auto],
+        [(rate(view.rate), "text"), (f" · {short(view.tokens_rate)} tok/s", "label")],
+        [("429s ", "label"), (count(view.counts.rate_limit_hits), "text")],
+    ]
+
+
+class TuneHead(Linewise):
+    """Three to five lines; one is repainted only when it reads differently."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"tune--{name}"
+        for name in ("text", "label", "name", "flying", "advice", "open", "auto", *_STATE_INKS)
+    }  # fmt: skip
+    DEFAULT_CSS = """
+    TuneHead {
+        height: auto; width: 1fr; padding: 0 1; background: $surface; color: $foreground;
+        &> .tune--text { color: $foreground; }
+        &> .tune--label { color: $text-muted; }
+        &> .tune--name { color: $foreground; text-style: bold; }
+        &> .tune--flying { color: $text-accent; }
+        &> .tune--advice { color: $text-success; text-style: bold; }
+        &> .tune--open { color: $foreground; text-style: bold; }
+        &> .tune--auto { color: $text-primary; }
+        &> .tune--primary { color: $text-primary; text-style: bold; }
+        &> .tune--secondary { color: $text-secondary; text-style: bold; }
+        &> .tune--success { color: $text-success; text-style: bold; }
+        &> .tune--warning { color: $text-warning; text-style: bold; }
+        &> .tune--error { color: $text-error; text-style: bold; }
+        &> .tune--foreground { color: $foreground; text-style: bold; }
+    }
+    """
+
+    def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._view: Snapshot | RunMeta | None = None
+        self._advice: Advice | None = None
+
+    def show(self, view: Snapshot | RunMeta, advice: Advice | None) -> None:
+        """The run as it is now, and what there is to say about it."""
+        self._view, self._advice = view, advice
+        self.tell()
+
+    def lines(self, width: int) -> list[Line]:
+        return lines(self._view, self._advice, width) if self._view is not None else [()] * 3
+
+    def look(self, name: str) -> Style:
+        style = self.get_component_rich_style(f"tune--{name}")
+        return Style(color=style.color, bold=style.bold)
