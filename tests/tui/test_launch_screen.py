@@ -131,6 +131,21 @@ async def test_a_field_that_may_be_empty_is_not_marked_as_wrong(prompts: Path) -
             await until(pilot, lambda field=field: field.has_class("-invalid"))  # type: ignore[misc]
 
 
+async def test_the_concurrency_may_be_left_to_the_engine(prompts: Path) -> None:
+    async with form() as (pilot, screen):
+        fill(screen, file=str(prompts), prompt="Is this kind? {{text}}")
+        field = screen.query_one("#concurrency", Input)
+        field.clear()
+        screen.set_focus(field)
+        await pilot.press(*"x1auto")
+        assert field.value == "1", "a number or auto, and no mixture"
+        field.clear()
+        await pilot.press(*"auto")
+        await until(pilot, lambda: "--concurrency auto" in " ".join(page(pilot.app).split()))
+        assert not field.has_class("-invalid")
+        await until(pilot, lambda: "3 items" in page(pilot.app), "the command line takes it")
+
+
 async def test_leaving_the_form_while_the_run_is_being_launched_does_not_lose_it(prompts: Path) -> None:
     async with form() as (pilot, screen):
         fill(screen, file=str(prompts), prompt="Is this kind? {{text}}")

@@ -68,6 +68,11 @@ def test_only_what_was_changed_is_sent_and_what_is_wrong_is_said() -> None:
     assert list(wrong) == ["concurrency", "rpm"]
     assert wrong["rpm"].startswith("requests a minute: 'many' is not a number"), "as the form names it"
     assert wrong["concurrency"] == "concurrency: 'off' is not a number such as 40, or auto"
+    assert "'off' is not a number such as 40, or auto" in wrong["concurrency"]
+    for left_to_the_engine in ("auto", "", "Auto"):
+        change, wrong = read(shown | {"concurrency": left_to_the_engine}, shown, values, NOW)
+        assert change.values == {"concurrency": None}
+        assert not wrong
 
 
 @given(st.dictionaries(st.sampled_from([n for n, s in SETTINGS.items() if not s.required]), st.floats(1, 1e9)))
@@ -82,7 +87,7 @@ def test_a_form_that_nobody_wrote_in_changes_nothing(settings: dict[str, float])
 
 def test_beside_each_limit_stands_what_the_run_has_used_of_it(tmp_path: Path) -> None:
     said = {name: beside(name, HELD) for name in SETTINGS}
-    assert said["concurrency"] == "40 in flight"
+    assert said["concurrency"] == "40 of 64 in flight"
     assert said["rpm"] == "88 left of 500, header"
     assert said["tpm"] == "90k, flag"
     assert said["max_cost"] == "$0.22 spent"

@@ -14,6 +14,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.suggester import Suggester
+from textual.validation import Regex
 from textual.widgets import Button, Footer, Input, Label, Select, Static
 
 from batchdeck.errors import BatchdeckError
@@ -37,7 +38,11 @@ FIELDS = (
 )
 
 
-NUMBERS = (("concurrency", "10", "10"), ("limit", "", "all items"))
+NUMBERS = (
+    ("concurrency", "10", "10, or auto: as many as pay", "[0-9]+|auto", "[0-9]*|a|au|aut|auto"),
+    ("limit", "", "all items", "[0-9]+", "[0-9]*"),
+)
+"""Name, value at first, hint, what may stand there, and what may be typed on the way to it."""
 
 
 class PathSuggester(Suggester):
@@ -83,9 +88,19 @@ class LaunchScreen(Screen[Path | None]):
                     "base URL", Input(id="base_url", placeholder="http://127.0.0.1:8000/v1", compact=True)
                 )
                 yield from self._row("model", Input(MODELS["sim"], id="model", compact=True))
-                for name, value, hint in NUMBERS:
-                    number = Input(value, id=name, placeholder=hint, type="integer", valid_empty=True, compact=True)
-                    yield from self._row(name, number)
+                for name, value, hint, right, typed in NUMBERS:
+                    yield from self._row(
+                        name,
+                        Input(
+                            value,
+                            id=name,
+                            placeholder=hint,
+                            restrict=typed,
+                            validators=Regex(right),
+                            valid_empty=True,
+                            compact=True,
+                        ),
+                    )
                 yield Static(id="problem", markup=False)
                 yield Button("Start  ^s", id="start", variant="primary", compact=True)
             with VerticalScroll(id="plan", can_focus=False):

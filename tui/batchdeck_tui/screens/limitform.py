@@ -14,6 +14,9 @@ from batchdeck_tui.widgets.waiting import left
 Values = Mapping[str, float | None]
 """Settings by their names in ``batchdeck.settings``; None: no limit."""
 
+NOTHING = {"concurrency": settings.AUTO}
+"""What an empty field says, where that is not ``off``."""
+
 _METERS: dict[str, Meter] = {
     "rpm": "requests",
     "tpm": "tokens",
@@ -48,7 +51,7 @@ def read(
     """
     change, wrong = Change({}, {}), {}
     for name, text in texts.items():
-        text = text.strip() or "off"
+        text = text.strip() or NOTHING.get(name, "off")
         if text == shown[name]:
             continue
         try:
@@ -79,7 +82,7 @@ def beside(name: str, now: Snapshot | RunMeta) -> str:
         return ""
     match name:
         case "concurrency":
-            return f"{now.in_flight} in flight"
+            return f"{now.in_flight} of {now.concurrency} in flight"
         case "deadline":
             return f"ETA {duration(now.eta)}" if now.eta is not None and now.state == "running" else ""
         case "priority":

@@ -18,7 +18,7 @@ from batchdeck.inert import inert
 from batchdeck.model import RunMeta, Snapshot, Wall
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.screens.knobs import WORKING
-from batchdeck_tui.screens.limitform import Change, beside, read, values_of
+from batchdeck_tui.screens.limitform import NOTHING, Change, beside, read, values_of
 from batchdeck_tui.theme import MUTED
 
 RESTING = "No engine works on it: changes take effect on resume."
@@ -52,7 +52,8 @@ class LimitsScreen(ModalScreen[Change | None]):
                 for name, setting in settings.SETTINGS.items():
                     with Horizontal(classes="field"):
                         yield Label(setting.title, markup=False)
-                        yield Input(self._shown[name], id=name, placeholder="off", compact=True, select_on_focus=True)
+                        nothing = NOTHING.get(name, "off")
+                        yield Input(self._shown[name], id=name, placeholder=nothing, compact=True, select_on_focus=True)
                         yield Static(id=f"{name}-now", classes="now", markup=False)
             yield Static(id="problem", markup=False)
             with Horizontal(classes="buttons"):

@@ -75,7 +75,6 @@ class TuneScreen(Screen[None]):
         height = self.app.size.height
         below = not (self.has_class("-wide") or self.has_class("-huge"))
         self.query_one(LevelTable).most_lines = max(4, (height - 6) * 2 // 5) if below else max(6, height - BESIDE)
-        self.query_one(TurnStrip).most = 5
 
     # What is new
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from textual import work
 
-from batchdeck.model import Command, Event, Reply, RunMeta, Sample, Snapshot
+from batchdeck.model import Command, Event, Reply, Sample, Snapshot
 from batchdeck.tune.levels import Stays
 from batchdeck_tui.advice import Situation
+from batchdeck_tui.autotune import is_auto
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.screens.knobs import WORKING
 from batchdeck_tui.screens.limiting import LimitingScreen
@@ -23,13 +24,6 @@ TUNING = ("tune", "autotune")
 FED = 300
 """Samples that are taken in at a time: a day of them takes seconds, and keys come in between."""
 REMEMBERED = 500
-
-
-def is_auto(now: Snapshot | RunMeta) -> bool:
-    """Whether the engine turns the concurrency by itself."""
-    if isinstance(now, RunMeta):
-        return now.config.autotune.is_on
-    return now.tuning.is_on or now.settings.get("concurrency", 0.0) is None
 
 
 class TuningScreen(LimitingScreen):

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from batchdeck.model import Counts, Percentiles, RunMeta, Snapshot
+from batchdeck_tui.autotune import is_auto
 from batchdeck_tui.format import UNKNOWN, clock, count, duration, money, percent, rate, short, spent
 from batchdeck_tui.theme import STATES
 from batchdeck_tui.widgets.cells import fit, one_line, wrap
@@ -17,7 +18,7 @@ from batchdeck_tui.widgets.linewise import Line, Linewise, Part
 ONE_LINE = 150
 """From this width on all figures stand in one line, below it in two."""
 SHORTEST_BAR = 10
-_INKS = ("text", "label", "name", "notice", "track", "flying")
+_INKS = ("text", "label", "name", "notice", "track", "flying", "auto")
 _STATE_INKS = ("primary", "secondary", "success", "warning", "error", "foreground")
 _TALKATIVE = ("paused", "drained", "cancelled", "stopped", "interrupted", "failed")
 """States whose message gets a line of its own when the first has no room: nothing jumps, as they last."""
@@ -120,7 +121,7 @@ def _flow(view: Snapshot | RunMeta) -> list[list[Part]]:
     tail: list[list[Part]] = [[("429s ", "label"), hits], _cost(view), *_hedges(counts), *_depth(view)]
     if not isinstance(view, Snapshot):
         left = max(0, counts.items - counts.done - counts.failed - counts.skipped)
-        cap = [("concurrency ", "label"), (count(view.config.concurrency), "text")]
+        cap = [("concurrency ", "label"), (count(view.config.concurrency), "text"), *_auto(view)]
         return [[("left ", "label"), (count(left), "text")], cap, *tail]
     # the strip of reasons counts those in backoff too
     backoff = f" · {count(view.backoff)} in backoff" if view.backoff and not view.waiting.counts else ""
@@ -129,11 +130,16 @@ def _flow(view: Snapshot | RunMeta) -> list[list[Part]]:
             ("in flight ", "label"),
             (f"{view.in_flight}", "flying"),
             (f"/{view.concurrency}", "text"),
+            *_auto(view),
             (f" · {count(view.stalled)} stalled" if view.stalled else "", "warning"),
         ],
         [("queued ", "label"), (count(view.queued), "text"), (backoff, "label")],
         *tail,
     ]
+
+
+def _auto(view: Snapshot | RunMeta) -> list[Part]:
+    return [(" auto", "auto")] if is_auto(view) else []
 
 
 def _cost(view: Snapshot | RunMeta) -> list[Part]:
@@ -210,6 +216,7 @@ class RunHeader(Linewise):
         &> .header--notice { color: $text-warning; }
         &> .header--track { color: $text-disabled; }
         &> .header--flying { color: $text-accent; }
+        &> .header--auto { color: $text-primary; }
         &> .header--primary { color: $text-primary; text-style: bold; }
         &> .header--secondary { color: $text-secondary; text-style: bold; }
         &> .header--success { color: $text-success; text-style: bold; }

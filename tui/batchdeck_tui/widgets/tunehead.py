@@ -9,6 +9,7 @@ from rich.style import Style
 
 from batchdeck.model import RunMeta, Snapshot
 from batchdeck_tui.advice import Advice
+from batchdeck_tui.autotune import is_auto
 from batchdeck_tui.format import clock, count, duration, rate, short
 from batchdeck_tui.theme import STATES
 from batchdeck_tui.widgets.cells import fit, one_line, wrap
@@ -58,13 +59,14 @@ def _first(view: Snapshot | RunMeta, width: int) -> Line:
 
 
 def _figures(view: Snapshot | RunMeta) -> list[list[Part]]:
+    auto: list[Part] = [(" auto", "auto")] if is_auto(view) else []
+    hits: list[Part] = [("429s ", "label"), (count(view.counts.rate_limit_hits), "text")]
     if not isinstance(view, Snapshot):
-        return [[("429s ", "label"), (count(view.counts.rate_limit_hits), "text")]]
-    auto: list[Part] = [(" auto", "auto")] if view.tuning.is_on else []
+        return [[("concurrency ", "label"), (count(view.config.concurrency), "text"), *auto], hits]
     return [
         [("in flight ", "label"), (f"{view.in_flight}", "flying"), (f"/{view.concurrency}", "name"), *auto],
         [(rate(view.rate), "text"), (f" · {short(view.tokens_rate)} tok/s", "label")],
-        [("429s ", "label"), (count(view.counts.rate_limit_hits), "text")],
+        hits,
     ]
 
 

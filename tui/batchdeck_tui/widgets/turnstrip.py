@@ -14,6 +14,9 @@ from batchdeck_tui.widgets.linewise import Line, Linewise, Part
 
 GAP = 2
 """Cells between two figures."""
+HIGH = 32
+"""Lines of the terminal from which on there is room for several turns."""
+SEVERAL = 4
 
 
 def lines(turns: Sequence[Turn], width: int, most: int) -> list[Line]:
@@ -81,7 +84,6 @@ class TurnStrip(Linewise):
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(name=name, id=id, classes=classes)
         self._turns: Sequence[Turn] = ()
-        self.most = 1
 
     def show(self, turns: Sequence[Turn]) -> None:
         """All turns, the newest first."""
@@ -89,7 +91,7 @@ class TurnStrip(Linewise):
         self.tell()
 
     def lines(self, width: int) -> list[Line]:
-        return lines(self._turns, width, self.most)
+        return lines(self._turns, width, SEVERAL if self.app.size.height >= HIGH else 1)
 
     def look(self, name: str) -> Style:
         style = self.get_component_rich_style(f"turns--{name}")
