@@ -30,8 +30,8 @@ from tests.tui.test_bridge import Told, watching
 replace = msgspec.structs.replace
 NOW = 1_795_000_000.0
 HELD = held_by_tpm(Path("translate.db"))
-TO_RPM = list(SETTINGS).index("rpm")
-"""Fields between the first and that of the requests a minute."""
+RPM = list(SETTINGS).index("rpm")
+"""Fields above it in the form."""
 PROMPTS = [f"Review number {n}: is it kind?" for n in range(60)]
 
 
@@ -137,7 +137,7 @@ async def test_mistakes_are_said_while_one_types_and_nothing_is_sent(still: Path
         await until(pilot, lambda: "limits" in footer(pilot.app))
         screen.on_snapshot_ready(SnapshotReady(held_by_tpm(still)))
         opened = await form(pilot)
-        await pilot.press(*["down"] * TO_RPM, *"[x]")
+        await pilot.press(*["down"] * RPM, *"[x]")
         await until(pilot, lambda: "requests a minute: '[x]' is not a number" in page(pilot.app))
         await pilot.press("up")
         await until(pilot, lambda: "requests a minute: '[x]' is not" in page(pilot.app), "still wrong")
@@ -183,7 +183,7 @@ async def test_keys_typed_in_the_form_turn_no_knob_of_the_screen_below(still: Pa
         await until(pilot, lambda: "limits" in footer(pilot.app))
         screen.on_snapshot_ready(SnapshotReady(held_by_tpm(still)))
         opened = await form(pilot)
-        write(pilot, *["tab"] * TO_RPM, *"5q?x}")
+        write(pilot, *["tab"] * RPM, *"5q?x}")
         await until(pilot, lambda: field(opened, "rpm").value == "5q?x}")
         assert pilot.app.screen is opened
         write(pilot, "escape")
@@ -295,7 +295,7 @@ async def test_what_one_console_changes_the_other_shows(tmp_path: Path) -> None:
         reply = await other.send(Command(name="configure", settings={"tpm": 60_000.0, "max_cost": 3.0}))
         assert reply.ok, reply.message
         await until(pilot, lambda: field(opened, "tpm").value == "60,000")
-        write(pilot, "down", *"400", "ctrl+s")  # at once: what was typed is applied, however late it lands
+        write(pilot, *["down"] * RPM, *"400", "ctrl+s")  # at once: what was typed is applied, however late it lands
 
         def is_heard() -> bool:
             snapshots = [one.snapshot for one in told if isinstance(one, SnapshotReady)]

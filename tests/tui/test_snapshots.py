@@ -17,6 +17,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
+from batchdeck.settings import SETTINGS
 from batchdeck_tui import app
 from batchdeck_tui.app import BatchdeckApp
 from batchdeck_tui.messages import SnapshotReady
@@ -253,7 +254,7 @@ def test_the_form_of_limits(draw: Draw, runs: Path, size: tuple[int, int]) -> No
         await held(pilot, runs / "tickets.db")
         await pilot.press("L")
         await until(pilot, lambda: isinstance(pilot.app.screen, LimitsScreen) and "tokens a minute" in page(pilot.app))
-        await pilot.press("tab", *"5oo")
+        await pilot.press(*["tab"] * list(SETTINGS).index("rpm"), *"5oo")
         await until(pilot, lambda: "requests a minute: '5oo' is not" in page(pilot.app))
 
     assert draw(size, prepare, runs / "tickets.db")

@@ -149,7 +149,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         scope="run",
         keys="space",
-        shown="space",
+        shown="␣ space",
         action="pause",
         label="pause",
         title="Pause",
@@ -158,7 +158,7 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         scope="run",
         keys="space",
-        shown="space",
+        shown="␣ space",
         action="unpause",
         label="go on",
         title="Go on",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from batchdeck.tune.levels import Visit
 from batchdeck_tui.format import UNKNOWN, duration, share, short
@@ -17,6 +18,8 @@ STEADY = 0.03
 
 Part = tuple[str, str]
 """Text and the name of its style: ``label``, ``text``, ``better``, ``worse``."""
+Form = Literal["full", "lean", "brief"]
+"""From the longest: with all that was before; with the throughput before; with what is now and its change only."""
 Figures = tuple[list[Part], ...]
 """The parts of one turn: the caps, the throughput, the latency, the 429s, what holds the run now."""
 
@@ -74,15 +77,17 @@ def told(change: float | None) -> str:
     return f"{whole:+d} %" if whole else "±0 %"
 
 
-def figures(turn: Turn, *, brief: bool = False) -> Figures:
-    """The parts of a line. brief: with what is now and its change only, not with what was before."""
+def figures(turn: Turn, form: Form = "full") -> Figures:
+    """The parts of a line, as long as ``form`` says."""
     caps: list[Part] = [(f"{'auto ' if turn.is_engines else ''}{turn.before.concurrency} → {turn.concurrency}", "text")]
     before, after = turn.before, turn.after
     if after is None:
         wait = f", some {duration(turn.settles_in)} more" if turn.settles_in >= 1 else ""
         return (caps, [(f"settling …{wait}", "label")])
     pace = change(before.throughput, after.throughput)
-    items = _pair(short(before.throughput), f"{short(after.throughput)} items/s", brief)
+    unit = " items/s" if form == "full" else "/s"
+    items = _pair(short(before.throughput), f"{short(after.throughput)}{unit}", form == "brief")
+    brief = form != "full"
     parts = [caps, [(items, "text"), *_changed(pace, up="better")]]
     if before.e2e is not None and after.e2e is not None:
         slower = change(before.e2e.p50, after.e2e.p50)

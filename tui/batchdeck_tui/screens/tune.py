@@ -119,11 +119,12 @@ class TuneScreen(Screen[None]):
         here = of.concurrency if of.is_live else 0
         best = advice.best if advice is not None else None
         self.query_one(TuneHead).show(self._now, advice)
-        self.query_one(LevelTable).show(rows(of.visits, of.swept, here), here, best)
+        held = [stay for stay in of.stays if not stay.is_bound and stay.seconds >= ENOUGH]
+        self.query_one(LevelTable).show(rows(of.visits, held, of.swept, here), here, best)
         rate = self._now.rate if isinstance(self._now, Snapshot) else 0.0
         scene = Scene(
             visits=of.visits,
-            held=[stay for stay in of.stays if not stay.is_bound and stay.seconds >= ENOUGH],
+            held=held,
             swept=of.swept,
             found=advice.recommendation if advice is not None else None,
             best=best,

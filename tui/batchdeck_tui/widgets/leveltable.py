@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -20,7 +20,7 @@ BEST, HERE = "best", "now"
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One level. ``seconds``: measured; 0: it is where the run is, and nothing is known of it yet. ``newest``: engine
-    seconds at which it was last measured."""
+    seconds at which it was last measured. ``of``: what its figures are of, where the cap did not hold the run there."""
 
     concurrency: int
     seconds: float = 0.0
@@ -30,7 +30,7 @@ class Row:
     ttft: Percentiles | None = None
     refused: float | None = None
     newest: float = 0.0
-    is_swept: bool = False
+    of: Literal["", "sweep", "held"] = ""
 
 
 @dataclass(frozen=True)
@@ -52,31 +52,36 @@ _COLUMNS = (
 )
 LEAST_IMPORTANT = ("tok/s", "seconds", "p99", "TTFT", "p95")
 """Columns that are left out first where there is no room."""
+SIGNS = {"sweep": " ◇ sweep", "held": " ○ held"}
 NAMES = 16
 """Cells for the level and what it is."""
 
 
-def rows(visits: Sequence[Visit], swept: Sequence[Measured], here: int) -> list[Row]:
-    """All levels in order, the present one among them. here: the present concurrency, 0 when the run is over."""
-    own = {visit.concurrency: _visited(visit) for visit in merged(visits)}
-    others = {level.concurrency: _swept(level) for level in swept}
-    known = others | own
+def rows(visits: Sequence[Visit], held: Sequence[Visit], swept: Sequence[Measured], here: int) -> list[Row]:
+    """All levels in order, the present one among them.
+
+    held: stays in which something else than the cap held the run, which tell only where nothing better does. here: the
+    present concurrency, 0 when the run is over.
+    """
+    known = {stay.concurrency: _visited(stay, "held") for stay in merged(held)}
+    known |= {level.concurrency: _swept(level) for level in swept}
+    known |= {visit.concurrency: _visited(visit) for visit in merged(visits)}
     if here and here not in known:
         known[here] = Row(concurrency=here)
     return [known[concurrency] for concurrency in sorted(known)]
 
 
-def _visited(visit: Visit) -> Row:
+def _visited(visit: Visit, of: Literal["", "held"] = "") -> Row:
     return Row(
-        concurrency=visit.concurrency, seconds=visit.seconds, throughput=visit.throughput,
+        concurrency=visit.concurrency, seconds=visit.seconds, throughput=visit.throughput, of=of,
         tokens_rate=visit.tokens_rate, e2e=visit.e2e, ttft=visit.ttft, refused=visit.refused, newest=visit.ended,
     )  # fmt: skip
 
 
 def _swept(level: Measured) -> Row:
     return Row(
-        concurrency=level.concurrency, seconds=level.seconds, throughput=level.throughput,
-        tokens_rate=level.tokens_rate, e2e=level.e2e, ttft=level.ttft, is_swept=True,
+        concurrency=level.concurrency, seconds=level.seconds, throughput=level.throughput, of="sweep",
+        tokens_rate=level.tokens_rate, e2e=level.e2e, ttft=level.ttft,
         refused=level.rate_limit_hits / level.attempts if level.attempts else 0.0,
     )  # fmt: skip
 
@@ -112,13 +117,13 @@ def _line(row: Row, columns: Sequence[_Column], here: int, best: int | None) -> 
         marks.append((f" ◆ {HERE}", "now"))
     if row.concurrency == best:
         marks.append((f" ┊ {BEST}", "best"))
-    if row.is_swept and not marks:
-        marks.append((" ◇ sweep", "label"))
+    if row.of and not marks:
+        marks.append((SIGNS[row.of], "label"))
     used = sum(cell_len(text) for text, _ in marks)
     name = str(row.concurrency).rjust(4)
-    bold = "text" if not marks or row.is_swept else "strong"
+    usual = "label" if row.of == "held" else "strong" if row.concurrency in (here, best) else "text"
     parts: list[Part] = [(name, "strong"), *marks, (" " * max(0, NAMES - len(name) - used), "text")]
-    parts += [(column.write(row).rjust(column.width), _ink(column, row, bold)) for column in columns]
+    parts += [(column.write(row).rjust(column.width), _ink(column, row, usual)) for column in columns]
     return tuple(parts)
 
 

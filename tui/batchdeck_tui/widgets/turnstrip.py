@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from rich.cells import cell_len
 from rich.style import Style
 
-from batchdeck_tui.turns import Figures, Turn, figures
+from batchdeck_tui.turns import Figures, Form, Turn, figures
 from batchdeck_tui.widgets.cells import fit
 from batchdeck_tui.widgets.linewise import Line, Linewise, Part
 
@@ -28,8 +28,8 @@ def lines(turns: Sequence[Turn], width: int, most: int) -> list[Line]:
     shown = turns[:most]
     if not shown:
         return []
-    for brief in (False, True):
-        told = [figures(turn, brief=brief) for turn in shown]
+    for form in get_args(Form):
+        told = [figures(turn, form) for turn in shown]
         columns = _widths(told)
         if sum(columns) + GAP * (len(columns) - 1) <= width:
             break
