@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
+from batchdeck.metrics.histogram import Histogram
 from batchdeck.model import Event, RunConfig, Sample
 from batchdeck.settings import apply
 from batchdeck.store.migrations import migrate
@@ -172,6 +173,9 @@ def make_samples(seconds: int, seed: int = 3) -> tuple[list[Sample], list[Event]
                 queued=queued,
                 backoff=hits,
                 cooldown=1.0 if held else 0.0,
+                held={"cooldown": 1.0} if held else {"cap": 1.0},
+                e2e=_spread(1.1 + 0.012 * cap, done, second),
+                ttft=_spread(0.3, done, second),
             )
         )
     events = [
@@ -179,6 +183,15 @@ def make_samples(seconds: int, seed: int = 3) -> tuple[list[Sample], list[Event]
         Event(id=2, t=float(turned), at=1795000000.0 + turned, kind="concurrency", detail="10 → 20", value=20.0),
     ]
     return samples, events
+
+
+def _spread(around: float, count: int, second: int) -> dict[int, int]:
+    """As many latencies around a value, always the same ones, by bucket."""
+    rng = random.Random(second)
+    found = Histogram()
+    for _ in range(count):
+        found.add(around * rng.uniform(0.6, 1.6))
+    return found.buckets
 
 
 def _item(i: int, settled: int, failed: bool) -> tuple[int, int, str, int | None, int]:

@@ -14,9 +14,11 @@ from pathlib import Path, PurePath
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
+from batchdeck.model import Tuning, Waiting
 from batchdeck.settings import SETTINGS
 from batchdeck_tui import app
 from batchdeck_tui.app import BatchdeckApp
@@ -27,14 +29,19 @@ from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.limits import LimitsScreen
 from batchdeck_tui.screens.run import RunScreen
+from batchdeck_tui.screens.sweep import SweepScreen
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.errors import ErrorList
 from tests.tui.console import footer, page, read, until
 from tests.tui.held import held_by_tpm
+from tests.tui.measured import events as measured_events
+from tests.tui.measured import samples as measured_samples
 from tests.tui.runfile import HOSTILE, make_run, make_samples
 
 NOW = 1_795_000_400.0
 SMALL, LARGE, HUGE = (80, 24), (160, 48), (200, 60)
+LEVELS = [(4, 60), (8, 50), (16, 60), (64, 90), (32, 60)]
+"""(concurrency, seconds) of a run that was tuned."""
 Prepare = Callable[[Pilot[None]], Awaitable[None]]
 Draw = Callable[[tuple[int, int], Prepare, Path | None], bool]
 
@@ -87,6 +94,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     make_run(folder / "tickets.db", 640, settled=220, failed=failed, retried=retried, samples=samples, events=events)
     make_run(folder / "glossary.db", 40, settled=0)
+    make_run(
+        folder / "levels.db", 2_500, settled=40, samples=measured_samples(LEVELS, hits={64: 1}),
+        events=measured_events(LEVELS, by_engine=[32]), ending="drained",
+    )  # fmt: skip
     (folder / "notes.db").write_bytes(b"no database at all " * 80)
     return folder
 
@@ -95,7 +106,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(made: Path, home: Path) -> Path:
     """The folder of this test's runs."""
     shutil.copytree(made, home / "runs")
-    for age, name in enumerate(("reviews.db", "tickets.db", "glossary.db", "notes.db")):
+    for age, name in enumerate(("reviews.db", "tickets.db", "glossary.db", "levels.db", "notes.db")):
         os.utime(home / "runs" / name, (NOW - 60 - age, NOW - 60 - age))
     return home / "runs"
 
@@ -273,6 +284,70 @@ def test_the_form_of_limits_of_a_run_that_its_budget_stopped(draw: Draw, runs: P
         await until(pilot, lambda: "costs more" in page(pilot.app))
 
     assert draw(size, prepare, run)
+
+
+async def tuning(pilot: Pilot[None], run: Path, drawn: str, **changes: object) -> None:
+    """The tune screen, as the run's engine would have it drawn."""
+    await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen) and pilot.app.screen._now is not None)
+    screen = pilot.app.screen
+    assert isinstance(screen, RunScreen)
+    await until(pilot, lambda: screen.query_one(Charts).series("cap") or screen.has_class("-bare"))
+    if changes:
+        screen.on_snapshot_ready(SnapshotReady(replace(held_by_tpm(run, 320.0), **changes)))
+    await pilot.press("t")
+    await until(pilot, lambda: drawn in page(pilot.app))
+    await until(pilot, lambda: ("sweep" in footer(pilot.app)) == bool(changes))
+    await until(pilot, lambda: "throughput by concurrency" in page(pilot.app))
+    await pilot.pause()
+
+
+AUTO = Tuning(is_on=True, phase="probing", sentence="16 → 32: throughput rose by 11%, trying more")
+
+
+@at(SMALL, (120, 36), LARGE)
+def test_the_tune_screen_of_a_run_that_tunes_itself(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        said = {"concurrency": 32, "in_flight": 31, "rate": 10.9, "tuning": AUTO, "waiting": Waiting(), "quotas": ()}
+        await tuning(pilot, runs / "levels.db", "best 2", **said)
+
+    assert draw(size, prepare, runs / "levels.db")
+
+
+@at(SMALL, LARGE)
+def test_the_tune_screen_of_a_run_that_ended(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await tuning(pilot, runs / "levels.db", "best 2")
+
+    assert draw(size, prepare, runs / "levels.db")
+
+
+@at(SMALL)
+def test_the_tune_screen_before_anything_was_measured(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        said = {"concurrency": 8, "in_flight": 8, "rate": 0.0, "waiting": Waiting(), "quotas": (), "tokens_rate": 0.0}
+        await tuning(pilot, runs / "glossary.db", "waiting for the first level", **said)
+
+    assert draw(size, prepare, runs / "glossary.db")
+
+
+@at(SMALL)
+def test_the_form_of_a_sweep(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        said = {"concurrency": 8, "in_flight": 8, "rate": 6.1, "waiting": Waiting(), "quotas": ()}
+        await tuning(pilot, runs / "levels.db", "best 2", **said)
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, SweepScreen) and "kept as a result" in page(pilot.app))
+
+    assert draw(size, prepare, runs / "levels.db")
+
+
+@at(SMALL, LARGE)
+def test_what_each_turn_did_beside_the_charts(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
+    async def prepare(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "64 → 32" in page(pilot.app) and page(pilot.app).count("a→") == 4)
+        await pilot.pause()
+
+    assert draw(size, prepare, runs / "levels.db")
 
 
 def test_the_pictures_tell_nothing_of_a_machine_and_load_nothing() -> None:

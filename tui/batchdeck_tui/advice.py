@@ -67,7 +67,7 @@ def advise(of: Situation, rng: random.Random) -> Advice:
         done, all_levels = len(of.sweep.measured), len(of.sweep.levels)
         sentence = inert(of.sweep.sentence) or f"a sweep is under way: {done} of {all_levels} levels are measured"
         return Advice(sentence=sentence, hint="s ends it", best=said.best, recommendation=found)
-    hint = _hint(of, said.target) if of.is_live else ""
+    hint = _hint(of, said) if of.is_live else ""
     return Advice(sentence=said.sentence, hint=hint, target=said.target, best=said.best, recommendation=found)
 
 
@@ -117,7 +117,7 @@ def _exploring(of: Situation, found: Recommendation) -> Advice:
     if not levels:
         if not of.is_live:
             return Advice(sentence="no level was measured: its samples do not tell what held it, or it ended too soon")
-        return Advice(sentence="waiting for the first level: it counts once answers come as fast as they will")
+        return Advice(sentence="waiting for the first level: it counts once answers come steadily")
     named = ", ".join(f"{level:g}" for level in levels[-6:])
     missing = FEWEST - len(levels)
     if missing > 0:
@@ -135,15 +135,17 @@ def _next(levels: Sequence[float], most: int) -> int | None:
     return up if up > levels[-1] else down if down >= 1 else None
 
 
-def _hint(of: Situation, target: int | None) -> str:
+def _hint(of: Situation, said: Advice) -> str:
     wait = ""
     if of.settles_in is not None:
         some = f", some {duration(of.settles_in)} more" if 1 <= of.settles_in < 100 else ""
         wait = f"{of.concurrency} settles{some}"
     if of.is_auto:
-        return " · ".join(part for part in ("the engine turns it by itself; a takes it back", wait) if part)
-    if target is None:
+        do = "the engine turns it by itself; a takes it back"
+    elif said.target is None:
         return f"{wait or 'turn + or - and wait some seconds'}; s measures several levels in a row"
-    if target == of.concurrency:
+    elif said.target == of.concurrency:
         return wait or "the run stands there now"
-    return " · ".join(part for part in (f"⏎ sets {target}", wait) if part)
+    else:
+        do = f"⏎ {'sets' if said.best is not None else 'tries'} {said.target}"
+    return " · ".join(part for part in (do, wait) if part)

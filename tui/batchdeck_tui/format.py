@@ -114,10 +114,10 @@ def percent(part: int, whole: int | None) -> str:
 
 
 def share(part: float) -> str:
-    """A part of one: ``0 %``, ``0.4 %``, ``12 %``; never 0 when it is something, nor 100 when it is not all."""
+    """A part of one: ``0%``, ``0.4%``, ``12%``; never 0 when it is something, nor 100 when it is not all."""
     if part <= 0:
-        return "0 %"
+        return "0%"
     per_cent = 100 * part
     if per_cent < 9.95:
-        return f"{max(0.1, per_cent):.1f} %"
-    return f"{per_cent:.0f} %" if part >= 1 else f"{min(99.0, per_cent):.0f} %"
+        return f"{max(0.1, per_cent):.1f}%"
+    return f"{per_cent:.0f}%" if part >= 1 else f"{min(99.0, per_cent):.0f}%"

@@ -19,7 +19,8 @@ STEADY = 0.03
 Part = tuple[str, str]
 """Text and the name of its style: ``label``, ``text``, ``better``, ``worse``."""
 Form = Literal["full", "lean", "brief"]
-"""From the longest: with all that was before; with the throughput before; with what is now and its change only."""
+"""From the longest: with all that was before; with the throughput before, and no 429s where there were none; with what
+is now and its change only."""
 Figures = tuple[list[Part], ...]
 """The parts of one turn: the caps, the throughput, the latency, the 429s, what holds the run now."""
 
@@ -68,13 +69,13 @@ def change(before: float, after: float) -> float | None:
 
 
 def told(change: float | None) -> str:
-    """``+93 %``, ``-4 %``, ``±0 %``; of ten times and more ``×12``; empty for what cannot be said."""
+    """``+93%``, ``-4%``, ``±0%``; of ten times and more ``×12``; empty for what cannot be said."""
     if change is None:
         return ""
     if change >= 9.0:
         return f"×{change + 1:.0f}"
     whole = round(100 * change)
-    return f"{whole:+d} %" if whole else "±0 %"
+    return f"{whole:+d}%" if whole else "±0%"
 
 
 def figures(turn: Turn, form: Form = "full") -> Figures:
@@ -93,12 +94,16 @@ def figures(turn: Turn, form: Form = "full") -> Figures:
         slower = change(before.e2e.p50, after.e2e.p50)
         spans = _pair(duration(before.e2e.p50), duration(after.e2e.p50), brief)
         parts.append([("p50 ", "label"), (spans, "text"), *_changed(slower, up="worse")])
+    if form == "lean" and not (before.refused or after.refused):
+        return (*parts, *_held(after))
     more = after.refused > before.refused and after.refused >= 0.001
     hits = _pair(share(before.refused), share(after.refused), brief or not (before.refused or after.refused))
     parts.append([("429s ", "label"), (hits, "worse" if more else "text")])
-    if not after.is_bound:
-        parts.append([(f"held by {holder(after)}", "label")])
-    return tuple(parts)
+    return (*parts, *_held(after))
+
+
+def _held(after: Visit) -> list[list[Part]]:
+    return [] if after.is_bound else [[(f"held by {holder(after)}", "label")]]
 
 
 def holder(stay: Visit) -> str:

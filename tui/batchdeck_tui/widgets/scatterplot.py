@@ -15,8 +15,8 @@ from batchdeck_tui.widgets.scatter import BAND, KNEE, Scene, draw
 EMPTY = (
     "no level is measured yet",
     "",
-    "A level counts once answers come as fast",
-    "as they will: some seconds after a turn.",
+    "A level counts once answers come steadily:",
+    "some seconds after a turn.",
     "",
     "Turn + or - and wait some seconds;",
     "three levels make a curve.",
