@@ -344,7 +344,7 @@ def test_the_form_of_a_sweep(draw: Draw, runs: Path, size: tuple[int, int]) -> N
 @at(SMALL, LARGE)
 def test_what_each_turn_did_beside_the_charts(draw: Draw, runs: Path, size: tuple[int, int]) -> None:
     async def prepare(pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: "64 → 32" in page(pilot.app) and page(pilot.app).count("a→") == 4)
+        await until(pilot, lambda: "64 → 32" in page(pilot.app) and "╎" in page(pilot.app))
         await pilot.pause()
 
     assert draw(size, prepare, runs / "levels.db")

@@ -34,6 +34,7 @@ def test_the_newest_turn_stands_first_and_figures_stand_below_each_other() -> No
     said = words([(4, 30), (8, 30), (16, 30), (8, 30)])
     assert [line.split("  ")[0] for line in said] == ["16 → 8", "8 → 16", "4 → 8"]
     assert len({line.index("p50") for line in said}) == 1
+    assert len({line.index("%") for line in said}) == 1, "changes, too"
     assert len({line.index("429s") for line in said}) == 1
     assert len(words([(4, 30), (8, 30), (16, 30)], most=1)) == 1
 
@@ -71,7 +72,7 @@ def test_turns_of_the_engine_are_told_from_a_persons() -> None:
     taken = [(event.t, event.value or 0.0) for event in events(levels, by_engine=[8, 12]) if event.kind == "tune"]
     made = turns(stays.stays(), 12, by_engine=taken)
     assert [(turn.concurrency, turn.is_engines) for turn in made] == [(12, True), (16, False), (8, True)]
-    assert figures(made[0])[0][0][0] == "auto 16 → 12"
+    assert figures(made[0])[0][0][0] == "a 16 → 12"
 
 
 def test_better_and_worse_are_inked_and_noise_is_not() -> None:

@@ -80,7 +80,7 @@ def told(change: float | None) -> str:
 
 def figures(turn: Turn, form: Form = "full") -> Figures:
     """The parts of a line, as long as ``form`` says."""
-    caps: list[Part] = [(f"{'auto ' if turn.is_engines else ''}{turn.before.concurrency} → {turn.concurrency}", "text")]
+    caps: list[Part] = [(f"{'a ' if turn.is_engines else ''}{turn.before.concurrency} → {turn.concurrency}", "text")]
     before, after = turn.before, turn.after
     if after is None:
         wait = f", some {duration(turn.settles_in)} more" if turn.settles_in >= 1 else ""

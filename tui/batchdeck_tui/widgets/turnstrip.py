@@ -29,11 +29,29 @@ def lines(turns: Sequence[Turn], width: int, most: int) -> list[Line]:
     if not shown:
         return []
     for form in get_args(Form):
-        told = [figures(turn, form) for turn in shown]
+        told = _aligned([figures(turn, form) for turn in shown])
         columns = _widths(told)
         if sum(columns) + GAP * (len(columns) - 1) <= width:
             break
     return [_line(parts, columns, width) for parts in told]
+
+
+def _aligned(told: Sequence[Figures]) -> list[Figures]:
+    """The changes of a column below each other, whatever stands before them."""
+    values: dict[int, int] = {}
+    for parts in told:
+        for place, figure in enumerate(parts):
+            if figure[-1][0].startswith(" "):
+                values[place] = max(values.get(place, 0), _size(figure[:-1]))
+    return [
+        tuple(
+            [*figure[:-1], (" " * (values[place] - _size(figure[:-1])), "text"), figure[-1]]
+            if figure[-1][0].startswith(" ")
+            else figure
+            for place, figure in enumerate(parts)
+        )
+        for parts in told
+    ]
 
 
 def _widths(told: Sequence[Figures]) -> list[int]:
