@@ -30,6 +30,7 @@ from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.limits import LimitsScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
+from batchdeck_tui.screens.tune import TuneScreen
 from tests.tui.console import launched, page, until
 from tests.tui.runfile import make_run
 
@@ -215,7 +216,14 @@ def test_no_color_means_none(home: Path) -> None:
 
 
 def test_every_command_can_be_carried_out() -> None:
-    homes = {"app": BatchdeckApp, "run": RunScreen, "runs": RunsScreen, "limits": LimitsScreen, "launch": LaunchScreen}
+    homes = {
+        "app": BatchdeckApp,
+        "run": RunScreen,
+        "tune": TuneScreen,
+        "runs": RunsScreen,
+        "limits": LimitsScreen,
+        "launch": LaunchScreen,
+    }
     for verb in VERBS:
         node, action = homes[verb.scope], verb.action.partition("(")[0]
         if action.startswith("app."):

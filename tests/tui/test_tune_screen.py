@@ -222,7 +222,7 @@ async def test_a_run_of_an_older_version_has_no_levels_and_no_failure(tmp_path: 
 async def test_what_each_turn_did_stands_beside_the_charts(run: Path) -> None:
     async with console(run, (160, 48)) as (pilot, _):
         await until(pilot, lambda: "16 → 32" in page(pilot.app) and "8 → 16" in page(pilot.app))
-        assert "6.7 → 10.0/s +50%" in next(line for line in page(pilot.app).splitlines() if "8 → 16" in line)
+        assert "6.7 → 10.0/s  +50%" in next(line for line in page(pilot.app).splitlines() if "8 → 16" in line)
     async with console(run, (80, 24)) as (pilot, _):
         await until(pilot, lambda: "32 → 64" in page(pilot.app))
         assert "8 → 16" not in page(pilot.app), "one line, where there is no room for more"

@@ -110,7 +110,7 @@ def test_names_become_letters_and_at_last_glyphs_where_room_is_scarce() -> None:
     at_80 = [said for _, said, _ in segments(every, 78)]
     assert all(said.strip().split()[0] in (REASONS[r].letters, REASONS[r].title.split()[0]) for r, said in
                zip(REASONS, at_80, strict=True))  # fmt: skip
-    assert [said for _, said, _ in segments(every, 16)] == [word.glyph for word in REASONS.values()]
+    assert [said for _, said, _ in segments(every, len(REASONS))] == [word.glyph for word in REASONS.values()]
     assert floors([["     ", "   ", "  ", "  ", "x"]] * 2, 5) == [2, 2], "letters for all, before a name for one"
 
 

@@ -49,7 +49,7 @@ REASONS: dict[Reason, Word] = {
                 by="the cap", means="behind the concurrency: + sends more at a time"),
     "input": Word(title="input", letters="in", glyph="<", ink="$primary 20%",
                   by="the input", means="the input is still being read"),
-    "sweep": Word(title="sweep", letters="swp", glyph="~", ink="$accent 55%",
+    "sweep": Word(title="sweep", letters="swp", glyph="^", ink="$accent 55%",
                   by="the sweep", means="a level of a sweep is measured; the next one begins when it has ended"),
     "paused": Word(title="paused", letters="pau", glyph="‖", ink="$foreground 26%",
                    by="a pause", means="somebody paused the run; space goes on"),

@@ -86,6 +86,7 @@ class LimitsScreen(ModalScreen[Change | None]):
         apply.refresh(layout=True)  # another label does not make the button wider by itself
         why = self.query_one("#why", Static)
         why.display = not works
+        self.set_class(not works, "-why")
         told = inert(f"{now.message}  ") if now.message else ""
         why.update(Content.assemble((told, "$warning"), (OVER if over else RESTING, MUTED)))
 
