@@ -42,6 +42,7 @@ def test_a_run_told_auto_finds_the_slots_of_its_server(tmp_path: Path) -> None:
         tuning = rig.snapshot().tuning
         assert tuning.is_on
         assert "is enough" in tuning.sentence
+        assert rig.snapshot().waiting.sentence.endswith(f"auto: {tuning.sentence}"), "not that more may help"
         assert rig.snapshot().settings["concurrency"] is None
 
     path = tmp_path / "run.db"

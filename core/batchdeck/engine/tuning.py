@@ -87,6 +87,11 @@ class Tuning:
         autotune = msgspec.structs.replace(engine.config.autotune, ceiling=cap)
         engine.steer.keep(msgspec.structs.replace(engine.config, autotune=autotune))
 
+    @property
+    def why(self) -> str:
+        """Why the cap is what it is; empty where a person said so."""
+        return f"auto: {self._policy.sentence}" if self._policy is not None else ""
+
     def state(self) -> State:
         least, most = self._bounds()
         policy, ceiling = self._policy, self._engine.config.autotune.ceiling

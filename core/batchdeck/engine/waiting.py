@@ -135,19 +135,28 @@ def tally(
 
 
 def sentence(
-    held: Reason | None, shares: dict[Reason, float], seconds: float | None, cap: int, span: float = MINUTE
+    held: Reason | None,
+    shares: dict[Reason, float],
+    seconds: float | None,
+    cap: int,
+    span: float = MINUTE,
+    tuned: str = "",
 ) -> str:
-    """What holds the run, in plain words; empty when nothing does. span: seconds that the shares are of."""
+    """What holds the run, in plain words; empty when nothing does.
+
+    span: seconds that the shares are of. tuned: why the cap is what it is, where the engine turns it.
+    """
+    advice = _ADVICE | ({"cap": tuned} if tuned else {})
     main = max(shares, key=lambda reason: shares[reason], default=None)
     if held in ("cooldown", "backoff", "daily") and seconds is not None and seconds >= 1.0:
         return _for_now(held, seconds)
     if main is not None and main in _ADVICE and shares[main] >= STEADY:
         name = f"the cap of {cap}" if main == "cap" else _NAMES[main]
         time = "in the last minute" if span >= MINUTE else "so far"
-        return f"held by {name}: {100 * shares[main]:.0f} % of the time {time}; {_ADVICE[main]}"
+        return f"held by {name}: {100 * shares[main]:.0f} % of the time {time}; {advice[main]}"
     if held in _ADVICE:
         name = f"the cap of {cap}" if held == "cap" else _NAMES[held]
-        return f"held by {name}; {_ADVICE[held]}"
+        return f"held by {name}; {advice[held]}"
     if held == "budget":
         return "what is in flight may use up the rest of the budget; more starts when some of it is back"
     return "items that failed wait to be tried again" if held == "backoff" else ""
