@@ -670,7 +670,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     ``concurrency``: a person turned the cap; ``tune``: the engine did, and the detail says why."""
     detail: str
     value: float | None = None
-    """For ``concurrency``, ``tune`` and ``sweep``: the new cap."""
+    """For ``concurrency`` and ``tune``: the new cap. For ``sweep``: the one measured, or gone on with."""
 
 
 class RunMeta(msgspec.Struct, frozen=True, kw_only=True):

@@ -223,6 +223,25 @@ def test_a_level_that_was_paused_is_measured_again(tmp_path: Path) -> None:
     assert sent_once(rig)
 
 
+def test_a_pause_after_the_last_item_of_a_level_was_sent_costs_nothing(tmp_path: Path) -> None:
+    async def live(rig: Rig) -> None:
+        rig.engine.sweeping.ask([(4, 8), (8, 16)])
+        await until(lambda: rig.engine.gate.cap == 4 and rig.tally.requests == 8)
+        assert rig.engine.steer.pause().ok
+        await until(lambda: rig.tally.in_flight == 0)
+        at = rig.loop.time()
+        await until(lambda: rig.loop.time() > at + 60)
+        assert rig.engine.steer.resume().ok
+        await swept(rig)
+
+    rig, ending = in_life(tmp_path / "run.db", 40, live, concurrency=4)
+    assert ending == "done"
+    four, eight = measured(rig)
+    assert (four.items, eight.items) == (8, 16)
+    assert four.seconds == pytest.approx(0.8, rel=0.02)
+    assert not any("again" in said for _, said in events(tmp_path / "run.db"))
+
+
 @pytest.mark.parametrize("how", ["drain", "cancel"])
 def test_a_sweep_ends_with_its_run_and_a_resume_sends_the_rest(tmp_path: Path, how: str) -> None:
     async def live(rig: Rig) -> None:

@@ -147,7 +147,8 @@ class Sweeping:
         elif engine.gate.cap != self._cap:
             self._end("the concurrency was turned by hand")
         elif engine.state == "paused":
-            if self._level is not None and self._level.started:
+            # With all its items in flight a level loses no time by it.
+            if self._level is not None and self._level.started and (self._level.left or engine.queue.backoff):
                 engine.note("sweep", f"{self._level.concurrency} at once is measured again: the run was paused")
                 self._level = None
         else:
