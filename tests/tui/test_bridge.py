@@ -12,7 +12,7 @@ from textual.message import Message
 
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.messages import SnapshotReady, Unreadable
-from tests.tui.console import console, launched, page, read, until
+from tests.tui.console import PATIENCE, console, launched, page, read, until
 from tests.tui.runfile import make_run
 
 
@@ -28,9 +28,10 @@ class Told(list[Message]):
         self._came.set()
 
     async def wait_for(self, condition: Callable[[], object]) -> None:
-        while not condition():
-            await asyncio.wait_for(self._came.wait(), 60)
-            self._came.clear()
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await self._came.wait()
+                self._came.clear()
 
 
 @asynccontextmanager

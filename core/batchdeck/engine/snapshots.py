@@ -82,7 +82,7 @@ class Snapshots:
             words = (
                 engine.admission.breaker.reason(now)
                 or (f"sweep: {measuring}" if engine.sweeping.is_active else "")
-                or sentence(waits.held, shares, left, engine.gate.cap, waits.span(now))
+                or sentence(waits.held, shares, left, engine.gate.cap, waits.span(now), engine.tuning.why)
             )
         return Waiting(counts=engine.reasons(), held=waits.held, seconds=left, shares=shares, sentence=words)
 
