@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import heapq
 import math
+import random
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batchdeck.tune.autotune import FIRST, Autotune, Turn
 from batchdeck.tune.stay import Crowd, Landed, Stay
@@ -228,3 +231,76 @@ def test_rates_that_refuse_are_not_taken_for_a_number_at_a_time() -> None:
     assert by_number.most() == 12
     assert by_rate.most() is None
     assert Crowd().most() is None
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.01, 30.0), st.sampled_from(["ok", "ok", "ok", "failed", "refused"]), st.integers(0, 400),
+            st.booleans(),
+        ),
+        min_size=50,
+        max_size=400,
+    ),
+    st.integers(1, 20),
+    st.integers(0, 100),
+    st.integers(0, 2**32),
+)  # fmt: skip
+@settings(max_examples=50, deadline=None)
+def test_whatever_comes_the_cap_stays_within_its_bounds(
+    script: list[tuple[float, str, int, bool]], least: int, more: int, seed: int
+) -> None:
+    """Failures, refusals, answers without a length, a hand on the cap, a server that says that requests wait."""
+    chance = random.Random(seed)
+    script = script * 6
+    place = 0
+
+    def serve(now: float, busy: int) -> Answer:
+        nonlocal place
+        seconds, what, tokens, _ = script[place % len(script)]
+        place += 1
+        return None if what == "refused" else (seconds / 3, seconds, tokens)
+
+    loop = Loop(serve, least, least + more)
+    for _ in range(30):
+        loop.run(chance.choice([1.0, 10.0, 60.0]))
+        policy = loop.policy
+        assert policy.least <= loop.cap <= policy.most
+        match chance.randrange(12):
+            case 0:
+                policy.turned(loop.now, chance.randint(1, least + more))
+                assert policy.most <= least + more
+            case 1:
+                turn = policy.queueing(loop.now, chance.randint(0, 30))
+                assert turn is None or policy.least <= turn.cap <= policy.most
+            case 2:
+                loop.allowed = chance.choice([1, 3, math.inf])
+
+
+def test_a_generation_of_failures_is_no_measurement() -> None:
+    """A server that fails everything for a while, in the middle of the climb."""
+    policy = Autotune(4, 1, 100, 0.0)
+    now = 0.0
+    for n in range(2_000):
+        policy.flew(now, policy.cap)
+        now += 0.1
+        is_ok = not 100 <= n < 400
+        landed = Landed(now - 0.5, now, ok=is_ok, ttft=0.1 if is_ok else None, tokens=10 if is_ok else None)
+        policy.flew(now, policy.cap - 1)
+        policy.landed(now, landed)
+    assert 1 <= policy.cap <= 100
+
+
+def test_after_a_rest_it_stays_where_it_had_settled() -> None:
+    loop = Loop(queueing(16))
+    loop.run(200)
+    while loop.policy.phase != "settled":
+        loop.run(1)
+    cap, turns = loop.cap, len(loop.turns)
+    loop.allowed = 2
+    loop.run(60)
+    assert loop.policy.phase == "resting"
+    loop.allowed = math.inf
+    loop.run(15)
+    assert loop.cap <= 1.35 * cap + 1
+    assert not any(turn.cap >= 2 * cap for _, turn in loop.turns[turns:]), "no second climb"

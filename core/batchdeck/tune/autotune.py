@@ -142,7 +142,7 @@ class Autotune:
 
     def turned(self, now: float, cap: int) -> None:
         """A person turned the cap, and wants no more than that."""
-        self.most = max(self.least, cap)
+        self.least, self.most = min(self.least, cap), cap
         self._home, self._known = None, {n: stay for n, stay in self._known.items() if n <= cap}
         self.phase, self.sentence = "measuring", f"{cap} by hand, and no more by itself"
         self._moved(cap, now, self._in_flight)
@@ -167,9 +167,10 @@ class Autotune:
             self._known[self.cap] = self._stay
             return self._fall(now)
         below = self._below()
-        if self.phase == "climbing" and not self._is_falling and below is not None and self._is_bound:
+        is_climbing = self.phase == "climbing" and not self._is_falling and self._is_bound
+        if is_climbing and below is not None and self._stay.answers >= FEW:
             ratio = self._latency(self._stay) / self._latency(below)
-            if self._stay.answers >= FEW and ratio < 1.0 + 0.5 * (1.0 - PAYS):
+            if ratio < 1.0 + 0.5 * (1.0 - PAYS):
                 self._known[self.cap] = self._stay
                 return self._up(now, below)
         self._generation = True
@@ -180,14 +181,14 @@ class Autotune:
         """Enough answers have come to judge the level."""
         stay = self._stay
         if not self._is_bound:
-            self._rest_here(now)
-            return None
+            return self._rest_here(now)
+        if self.phase == "resting":
+            # Where it had settled before, that still holds; else it looks for more.
+            self.phase = "climbing" if self._home is None else "settled"
         if self.phase == "settled":
             return self._watched(now, stay)
         if self.phase == "probing":
             return self._probed(now, stay)
-        if self.phase == "resting":
-            self.phase = "climbing"
         self._learn(stay)
         if self._is_falling:
             return self._fall(now)
@@ -196,12 +197,14 @@ class Autotune:
             return self._up(now, below)
         return self._choose(now)
 
-    def _rest_here(self, now: float) -> None:
+    def _rest_here(self, now: float) -> Turn | None:
         """Something else than the cap holds the run: what is measured tells nothing of it."""
-        if self.phase != "resting":
-            self.phase = "resting"
-            self.sentence = f"something else than the cap of {self.cap} holds the run: it stays"
-        self._again(now)
+        if self.phase == "resting":
+            self._again(now)
+            return None
+        cap = self._home.cap if self._home is not None else self.cap
+        why = f"something else than the cap of {self.cap} holds the run: {cap} stays"
+        return self._turn(now, cap, "resting", why)
 
     def _up(self, now: float, below: Stay | None) -> Turn | None:
         wanted = min(self._ceiling(now), math.ceil(self.cap * GROWTH))
@@ -308,7 +311,7 @@ class Autotune:
         """The server is not the one that was measured: all is measured anew. Where it became slower there may be as
         many too many as it is slower; from too few it is soon up again."""
         self._known = {}
-        self._home, self._odd, self._rest, self._tries = None, 0, REST, 0
+        self._home, self._odd, self._rest, self._tries, self._looks = None, 0, REST, 0, 0
         times = math.exp(change)
         self._is_falling = change > 0
         wanted = max(self.least, round(self.cap / times)) if change > 0 else self.cap
@@ -373,7 +376,7 @@ class Autotune:
         self._penalty = min(MOST_PENALTY, 2.0 * self._penalty) if again else PENALTY
         self._limit, self._limit_until = limit, now + self._penalty
         self._known = {n: one for n, one in self._known.items() if n < limit}
-        self._tries, self._home, self._is_falling = 0, None, False
+        self._tries, self._looks, self._home, self._is_falling = 0, 0, None, False
         turn = self._turn(now, cap, "backing off", why)
         return turn._replace(crowded=crowded) if turn is not None else None
 
