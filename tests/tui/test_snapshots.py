@@ -123,7 +123,7 @@ async def opened(pilot: Pilot[None], *, drawn: bool = True) -> RunScreen:
     await until(pilot, lambda: screen._now is not None and screen.table.visible_indices())
     if drawn:
         # on the screen, not only told: what lies below a dialog is painted no more
-        await until(pilot, lambda: screen.query_one(Charts).series("cap") and page(pilot.app).count("→ 20 ") == 4)
+        await until(pilot, lambda: screen.query_one(Charts).series("cap") and page(pilot.app).count("│→ 20 ") == 4)
         await until(pilot, lambda: "✗ http_500 " in page(pilot.app))
     else:
         await until(pilot, lambda: not screen.query_one(Charts).display)

@@ -20,7 +20,7 @@ from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.screens.sweep import SweepScreen
 from batchdeck_tui.turns import ENOUGH
 from batchdeck_tui.widgets.leveltable import LevelTable, rows
-from batchdeck_tui.widgets.scatter import Scene
+from batchdeck_tui.widgets.scatter import LatencyScene, Scene
 from batchdeck_tui.widgets.scatterplot import ScatterPlot
 from batchdeck_tui.widgets.tunehead import TuneHead
 from batchdeck_tui.widgets.turnstrip import TurnStrip
@@ -32,8 +32,6 @@ EVERY = 2.0
 """Seconds between two fits at least: one takes tens of milliseconds."""
 SEED = 7
 """Of the resampling: the same measurements always give the same words."""
-BESIDE = 12
-"""Lines below the head that plot and table need at least to be told apart."""
 
 
 class TuneScreen(Screen[None]):
@@ -59,6 +57,7 @@ class TuneScreen(Screen[None]):
             with Vertical(id="told"):
                 yield LevelTable(id="table")
                 yield TurnStrip(id="turns")
+                yield ScatterPlot(("no latency yet",), id="latency")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -74,7 +73,7 @@ class TuneScreen(Screen[None]):
         """How many lines the table may have: beside the plot all, below it the smaller half."""
         height = self.app.size.height
         below = not (self.has_class("-wide") or self.has_class("-huge"))
-        self.query_one(LevelTable).most_lines = max(4, (height - 6) * 2 // 5) if below else max(6, height - BESIDE)
+        self.query_one(LevelTable).most_lines = max(4, (height - 6) * 2 // 5) if below else max(6, height // 2 - 6)
 
     # What is new
 
@@ -122,7 +121,7 @@ class TuneScreen(Screen[None]):
         held = [stay for stay in of.stays if not stay.is_bound and stay.seconds >= ENOUGH]
         self.query_one(LevelTable).show(rows(of.visits, held, of.swept, here), here, best)
         rate = self._now.rate if isinstance(self._now, Snapshot) else 0.0
-        scene = Scene(
+        given = Scene(
             visits=of.visits,
             held=held,
             swept=of.swept,
@@ -131,7 +130,9 @@ class TuneScreen(Screen[None]):
             now=(here, round(rate, 1)) if here and rate > 0 else None,
             at=of.now,
         )
-        self.query_one(ScatterPlot).show(scene, of.is_live)
+        self.query_one("#scatter", ScatterPlot).show(given, of.is_live)
+        latencies = LatencyScene(visits=of.visits, swept=of.swept, best=best)
+        self.query_one("#latency", ScatterPlot).show(latencies, of.is_live)
 
     # What can be done
 

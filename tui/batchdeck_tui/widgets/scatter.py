@@ -1,14 +1,18 @@
-"""Throughput against concurrency: each level as a point, the fitted curve with its knee, and where the run is now."""
+"""Throughput against concurrency: each level as a point, the fitted curve with its knee, and where the run is now.
+
+Beside it, where there is room, the latency of each level.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from batchdeck.model import Measured
 from batchdeck.tune.knee import Curve, Recommendation
-from batchdeck.tune.levels import HALF, Visit
+from batchdeck.tune.levels import HALF, Visit, merged
 from batchdeck_tui.format import short
 from batchdeck_tui.widgets.plot import Cells, Run, ceiling, runs, ticks, trace
 
@@ -18,7 +22,7 @@ AHEAD = 1.15
 """How far the x axis reaches beyond the highest level."""
 BAND = "+band"
 """Appended to an ink: the same over the band in which the knee lies."""
-POINT, SHORT, OLD, HELD, SWEPT, NOW, KNEE = "●", "•", "∙", "○", "◇", "◆", "┊"
+POINT, SHORT, OLD, HELD, SWEPT, NOW, KNEE, TAIL = "●", "•", "∙", "○", "◇", "◆", "┊", "▴"
 _DOTS = range(0x2801, 0x2900)
 
 
@@ -37,6 +41,9 @@ class Scene:
     best: int | None = None
     now: tuple[int, float] | None = None
     at: float = 0.0
+
+    title: ClassVar[str] = "throughput by concurrency"
+    unit: ClassVar[str] = "items/s"
 
     @property
     def is_empty(self) -> bool:
@@ -72,6 +79,33 @@ class Scene:
             NOW: "now",
         }
         return [(glyph, there[glyph], meaning) for glyph, meaning in means.items() if glyph in there]
+
+
+class LatencyScene(Scene):
+    """The median latency of each level and its 95th percentile, where the run measured them; sweeps fill in."""
+
+    title: ClassVar[str] = "latency by concurrency"
+    unit: ClassVar[str] = "seconds"
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.points
+
+    @property
+    def curve(self) -> Curve | None:
+        return None
+
+    @property
+    def points(self) -> list[tuple[int, float, str, str]]:
+        own = {visit.concurrency: visit.e2e for visit in merged(self.visits)}
+        known = {level.concurrency: level.e2e for level in self.swept} | own
+        there = [(n, e2e) for n, e2e in known.items() if e2e is not None]
+        tails = [(n, e2e.p95, TAIL, "held") for n, e2e in there]
+        return [*tails, *((n, e2e.p50, POINT, "point") for n, e2e in there)]
+
+    @property
+    def legend(self) -> list[tuple[str, str, str]]:
+        return [(POINT, "point", "p50"), (TAIL, "held", "p95")] if self.points else []
 
 
 def draw(scene: Scene, width: int, height: int) -> list[list[Run]]:

@@ -1,7 +1,8 @@
-"""The scatter of throughput against concurrency as a widget: built again only for another scene or size."""
+"""A scatter over the concurrency as a widget: built again only for another scene or size."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -47,9 +48,18 @@ class ScatterPlot(Widget):
     }
     """
 
-    def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
+    def __init__(
+        self,
+        empty: Sequence[str] = EMPTY,
+        *,
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        """empty: what stands there while there is nothing to draw, and more may come."""
         super().__init__(name=name, id=id, classes=classes)
-        self._scene = Scene()
+        self._empty = empty
+        self._scene: Scene = Scene()
         self._is_live = False
         self._strips: list[Strip] = []
         self._drawn_for: object = None
@@ -83,14 +93,14 @@ class ScatterPlot(Widget):
         if lines:
             looks = {ink: self._look(ink) for ink in {ink for line in lines for _, ink in line}}
             return strips + [strip([(text, base + looks[ink]) for text, ink in line], width, base) for line in lines]
-        words = EMPTY if self._is_live else OVER
+        words = self._empty if self._is_live else OVER
         words = words if len(words) < height and all(cell_len(word) <= width for word in words) else words[:1]
         strips += [Strip.blank(width, base)] * max(0, (height - 1 - len(words)) // 2)
         look = base + self._look("label")
         return strips + [strip([(word.center(width), look)], width, base) for word in words]
 
     def _title(self, width: int, base: Style) -> Strip:
-        title, unit = "throughput by concurrency", "  items/s"
+        title, unit = self._scene.title, f"  {self._scene.unit}"
         legend = [] if self._scene.is_empty else self._scene.legend
         if self._scene.best is not None and legend:
             legend = [*legend, (KNEE, "knee", "best")]
