@@ -13,7 +13,7 @@ from batchdeck.tune.knee import Recommendation, recommend
 from batchdeck.tune.levels import HALF, Visit, fitting
 from batchdeck_tui.widgets.leveltable import Row, rows, table
 from batchdeck_tui.widgets.linewise import Line
-from batchdeck_tui.widgets.scatter import BAND, Scene, draw
+from batchdeck_tui.widgets.scatter import BAND, LatencyScene, Scene, draw
 from tests.tui.measured import samples, stays_of
 from tests.tui.test_advice import measured
 
@@ -78,6 +78,16 @@ def test_short_old_held_and_swept_levels_and_the_present_one_look_different() ->
     assert len(place(Scene(now=(9, 3.0)), "◆")) == 1
     names = [meaning for _, _, meaning in Scene(visits=short, held=stays, now=(9, 3.0), at=48.0).legend]
     assert names == ["a level", "a short look", "held by a limit", "now"]
+
+
+def test_the_latency_of_each_level_rises_above_its_median() -> None:
+    seen = LatencyScene(visits=visits(), swept=[measured(48)], best=24)
+    medians, tails = place(seen, "●"), place(seen, "▴")
+    assert len(medians) == 5, "a sweep that tells no latency adds none"
+    assert medians[-1][1] > medians[0][1]
+    assert max(y for _, y in tails) > max(y for _, y in medians)
+    assert [means for _, _, means in seen.legend] == ["p50", "p95"]
+    assert LatencyScene().is_empty
 
 
 def test_nothing_to_draw_and_no_room_are_no_failure() -> None:

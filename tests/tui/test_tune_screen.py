@@ -16,6 +16,7 @@ from batchdeck_tui.screens import tune
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.sweep import SweepScreen
 from batchdeck_tui.screens.tune import TuneScreen
+from batchdeck_tui.widgets.scatterplot import ScatterPlot
 from tests.tui.console import console, footer, launched, page, until
 from tests.tui.held import held_by_tpm
 from tests.tui.measured import events, samples
@@ -199,6 +200,21 @@ async def test_nothing_is_fitted_for_a_key_and_not_more_often_than_there_are_sam
         await pilot.press(*["plus", "minus", "left_square_bracket"] * 4)
         found._think_again()
         assert len(fits) == 1
+
+
+async def test_between_two_samples_only_the_head_is_painted(run: Path) -> None:
+    async with console(run, (160, 48)) as (pilot, screen):
+        found = await opened(pilot, screen)
+        screen.on_snapshot_ready(SnapshotReady(live(run)))
+        await until(pilot, lambda: "set it" in footer(pilot.app) and "/64" in page(pilot.app))
+        await until(pilot, lambda: not found._is_thinking and not found._is_stale)
+        plots = list(found.query(ScatterPlot))
+        assert len(plots) == 2
+        built = [plot.builds for plot in plots]
+        for tenth in range(10):
+            screen.on_snapshot_ready(SnapshotReady(live(run, rate=9.0 + tenth)))
+        await until(pilot, lambda: "18/s" in page(pilot.app) or "18.0/s" in page(pilot.app))
+        assert [plot.builds for plot in plots] == built
 
 
 async def test_before_a_level_is_measured_the_screen_says_what_to_do(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from textual.widgets import Footer
 
 from batchdeck.model import RunMeta, Snapshot
 from batchdeck_tui.advice import Advice, Situation, advise
+from batchdeck_tui.autotune import is_auto
 from batchdeck_tui.commands import Scope, bindings
+from batchdeck_tui.screens.knobs import WORKING
 from batchdeck_tui.screens.sweep import SweepScreen
 from batchdeck_tui.turns import ENOUGH
 from batchdeck_tui.widgets.leveltable import LevelTable, rows
@@ -78,17 +80,19 @@ class TuneScreen(Screen[None]):
     # What is new
 
     def hear(self, now: Snapshot | RunMeta) -> None:
-        """The run as it is now."""
+        """The run as it is now. Ten times a second: only the head is told, unless a knob was turned."""
         self._now = now
         if self.query_one_optional("#head") is None:
             return  # not composed yet
-        situation = self._run.situation
-        knobs = (now.state, situation.is_auto, situation.concurrency, len(situation.swept), self._is_sweeping)
+        cap = now.concurrency if isinstance(now, Snapshot) else 0
+        swept = len(now.sweep.measured) if isinstance(now, Snapshot) and now.sweep is not None else 0
+        knobs = (now.state, is_auto(now), cap, swept, self._is_sweeping)
         if knobs != self._knobs:
             self._knobs = knobs
             self._is_stale = True
             self.refresh_bindings()
-        self._show(situation)
+            self._show(self._run.situation)
+        self.query_one(TuneHead).show(now, self._advice)
 
     def measured(self) -> None:
         """There are new samples."""
@@ -145,12 +149,11 @@ class TuneScreen(Screen[None]):
             return self._run.check_action(action, parameters)
         if action not in ("set", "sweep", "end_sweep"):
             return True
-        of = self._run.situation
-        if not of.is_live:
+        if not isinstance(self._now, Snapshot) or self._now.state not in WORKING:
             return False
         if action == "set":
             target = self._advice.target if self._advice is not None else None
-            return target is not None and target != of.concurrency
+            return target is not None and target != self._now.concurrency
         return self._is_sweeping == (action == "end_sweep")
 
     def action_set(self) -> None:
