@@ -72,12 +72,14 @@ def advise(of: Situation, rng: random.Random) -> Advice:
 
 
 def _levels(of: Situation) -> list[Level]:
-    """What the fit is through: the visits, and what a sweep measured where there were none."""
-    visited = {visit.concurrency for visit in of.visits if visit.seconds >= LEAST_SECONDS}
+    """What the fit is through: the visits, and what a sweep measured for longer than those."""
+    visited: dict[int, float] = {}
+    for visit in of.visits:
+        visited[visit.concurrency] = visited.get(visit.concurrency, 0.0) + visit.seconds
     swept = [
         Level(concurrency=level.concurrency, throughput=level.throughput, seconds=level.seconds)
         for level in of.swept
-        if level.concurrency not in visited and level.seconds > 0
+        if level.seconds > visited.get(level.concurrency, 0.0)
     ]
     return [*fitting(of.visits, of.now), *swept]
 

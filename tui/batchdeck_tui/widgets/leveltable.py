@@ -60,12 +60,15 @@ NAMES = 16
 def rows(visits: Sequence[Visit], held: Sequence[Visit], swept: Sequence[Measured], here: int) -> list[Row]:
     """All levels in order, the present one among them.
 
-    held: stays in which something else than the cap held the run, which tell only where nothing better does. here: the
-    present concurrency, 0 when the run is over.
+    held: stays in which something else than the cap held the run, which tell only where nothing better does. Of what a
+    sweep and the run itself measured, the longer one counts. here: the present concurrency, 0 when the run is over.
     """
     known = {stay.concurrency: _visited(stay, "held") for stay in merged(held)}
-    known |= {level.concurrency: _swept(level) for level in swept}
-    known |= {visit.concurrency: _visited(visit) for visit in merged(visits)}
+    own = {visit.concurrency: _visited(visit) for visit in merged(visits)}
+    better = [
+        level for level in swept if level.concurrency not in own or level.seconds > own[level.concurrency].seconds
+    ]
+    known |= own | {level.concurrency: _swept(level) for level in better}
     if here and here not in known:
         known[here] = Row(concurrency=here)
     return [known[concurrency] for concurrency in sorted(known)]
