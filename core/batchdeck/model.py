@@ -33,7 +33,7 @@ AttemptOutcome = Literal["ok", "rate_limited", "transient", "permanent", "fatal"
 
 
 HEDGED = "hedged"
-"""The error class of an attempt that was cancelled since another one for the same item answered first: no error."""
+"""The error class of an attempt that was cancelled since another one for the same item took its place: no error."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

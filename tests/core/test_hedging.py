@@ -179,8 +179,8 @@ def ledger(path: Path) -> list[tuple[Any, ...]]:
 
 
 def race(path: Path, provider: Races, live: Callable[[Rig], Any] | None = None, **given: Any) -> tuple[Rig, str]:
-    """A run of 130 items in one piece each, of which one straggles."""
-    settings = {"stream": False, "concurrency": 10, "hedge": 0.05, "price": (1.0, 2.0), "max_retries": 1, **given}
+    """A run of 130 items in one piece each, of which one straggles, and with them one hedge is earned."""
+    settings = {"stream": False, "concurrency": 10, "hedge": 0.01, "price": (1.0, 2.0), "max_retries": 1, **given}
     rig, ending = in_life(path, 130, live or (lambda rig: passed(rig, 1)), transport=provider, **settings)
     assert rig.engine.flying == []
     assert rig.engine.gate.in_flight == 0
@@ -283,6 +283,53 @@ def test_two_failures_of_an_item_without_retries_fail_it_once(tmp_path: Path) ->
     assert [attempt[:2] for attempt in ledger(rig.path)] == [(1, "transient"), (2, "transient"), (3, "ok")]
 
 
+def test_where_the_hedge_hangs_too_a_third_request_is_sent_and_no_fourth(tmp_path: Path) -> None:
+    rig, ending = race(tmp_path / "run.db", Races((500.0, LOST), (400.0, LOST)), hedge=0.05)
+    assert ending == "done"
+    assert ledger(rig.path) == [
+        (1, "cancelled", "hedged", ""), (2, "cancelled", "hedged", ""), (3, "ok", None, "Good."),
+    ]  # fmt: skip
+    counts = rig.engine.counts
+    assert (counts.hedges, counts.hedge_wins, counts.hedge_guesses, counts.retries) == (2, 1, 2, 0)
+    assert counts.seconds < 25
+    assert {name: getattr(counts, name) for name in recount(rig.path)} == recount(rig.path)
+
+
+def test_an_item_whose_requests_are_both_gone_in_one_turn_goes_again(tmp_path: Path) -> None:
+    """The first made room for another one, and in that moment the second ran into its time limit."""
+
+    async def live(rig: Rig) -> None:
+        await until(lambda: hedge_in_flight(rig))
+        rig.engine.hedging.others[Races.SPECIAL].stop("total")
+        rig.engine.flights[Races.SPECIAL].stop("hedged")
+
+    rig, ending = race(tmp_path / "run.db", Races((500.0, LOST), (400.0, LOST)), live)
+    assert ending == "done"
+    assert [attempt[1:3] for attempt in ledger(rig.path)] == [
+        ("cancelled", "hedged"), ("transient", "timeout_total"), ("ok", None),
+    ]  # fmt: skip
+    assert rig.engine.counts.done == 130
+
+
+def test_an_item_that_nobody_can_answer_fails_as_it_would_have(tmp_path: Path) -> None:
+    """Two tries, three requests each: the first one made room, the other two took too long."""
+
+    class Poison(Races):
+        async def send(self, request: Request, sink: Sink) -> None:
+            if b"What is 120 " in request.body:
+                self._script = [(500.0, LOST)]
+            await super().send(request, sink)
+
+    provider = Poison((500.0, LOST), (500.0, LOST))
+    rig, ending = race(tmp_path / "run.db", provider, limits=Limits(total=15.0), hedge=0.05)
+    assert ending == "done"
+    outcomes = [attempt[1:3] for attempt in ledger(rig.path)]
+    assert outcomes == 2 * [("cancelled", "hedged"), ("transient", "timeout_total"), ("transient", "timeout_total")]
+    counts = rig.engine.counts
+    assert (counts.failed, counts.done, counts.retries, counts.hedges, counts.hedge_wins) == (1, 129, 1, 4, 0)
+    assert {name: getattr(counts, name) for name in recount(rig.path)} == recount(rig.path)
+
+
 # -- what holds it back
 
 
@@ -337,7 +384,7 @@ def test_it_can_be_turned_on_for_the_last_one_that_does_not_answer(tmp_path: Pat
         await until(lambda: rig.engine.counts.done == 129)
         await passed(rig, 20)
         assert not rig.happened("hedge")
-        assert rig.engine.steer.configure({"hedge": 0.05}).message == "hedge off → 5%"
+        assert rig.engine.steer.configure({"hedge": 0.01}).message == "hedge off → 1%"
         await passed(rig, 0.3)
         assert [idx for _, _, idx, _ in rig.happened("hedge")] == [Races.SPECIAL]
         assert rig.engine.steer.configure({"hedge": None}).ok
@@ -456,7 +503,7 @@ def test_a_crash_between_two_requests_of_an_item(tmp_path: Path) -> None:
 
     async def crash() -> Path:
         rig = Rig(tmp_path / "run.db", 130, SimOptions(), transport=Races((60.0, LOST), (3.0, BROKEN)), stream=False,
-                  hedge=0.05)  # fmt: skip
+                  hedge=0.01)  # fmt: skip
         rig.loop.create_task(rig.engine.run())
         await until(lambda: bool(rig.happened("spare")))
         await asyncio.sleep(0.1)

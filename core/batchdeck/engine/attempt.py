@@ -27,7 +27,7 @@ TIMEOUTS = {
     "idle": ("timeout_idle", "the stream was silent for {:g} s"),
     "total": ("timeout_total", "the request took longer than {:g} s"),
 }
-BEATEN = Failure(outcome="cancelled", error_type=HEDGED, message="another request for the same item answered first")
+BEATEN = Failure(outcome="cancelled", error_type=HEDGED, message="another request for the same item took its place")
 Phase = Literal["connecting", "waiting", "streaming", "store"]
 
 

@@ -32,6 +32,7 @@ from batchdeck.errors import BatchdeckError, StoreError
 from batchdeck.inputs.base import SourceState
 from batchdeck.model import (
     ENDINGS,
+    HEDGED,
     Counts,
     ErrorClass,
     Failure,
@@ -381,7 +382,7 @@ class Engine:
         if not may_retry(self._policy, failure, work.transient, limited_for):
             self.journal.failed(work.item.idx, failure)
             return "failed"
-        if failure.outcome in ("transient", "rate_limited") or failure.error_type == QUOTA:
+        if failure.outcome in ("transient", "rate_limited") or failure.error_type in (QUOTA, HEDGED):
             self.queue.wait(work, until)
         return None
 

@@ -12,6 +12,9 @@ How it goes:
 ``Engine.flights`` holds one flight an item, that which decides it or goes on: waiting is tallied by it. The other one
 is in ``others``: it counts for the gate, the quota, time limits and a cancel, not for the item. A hedge has a ``Work``
 of its own, since reservation and probe are an attempt's; what the item has been through stays with its first.
+
+Where the hedge is a straggler, too, the older request makes room for another one, once: of a hundred requests that hang
+a few have a hedge that hangs. Where one of the two failed, no other is sent: from there on it is a matter of retries.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from batchdeck.engine.admission import Held
     from batchdeck.engine.engine import Engine
 
+MOST = 2
+"""Hedges for one try of an item."""
 LEARN_SECONDS = 1.0
 """How often it is asked anew what is usual."""
 LIMITS: tuple[Reason, ...] = ("rpm", "tpm", "daily", "cooldown", "budget", "breaker")
@@ -51,21 +56,22 @@ class Hedge(Work):
 class Pair:
     """The requests in flight for one item. ``winner``: whose answer came first, once it came."""
 
-    __slots__ = ("first", "is_hedged", "second", "winner", "work")
+    __slots__ = ("first", "hedges", "second", "winner", "work")
 
     def __init__(self, work: Work, first: Flight) -> None:
         self.work = work
         self.first: Flight | None = first
         self.second: Flight | None = None
-        self.is_hedged = False
+        self.hedges = 0
         self.winner: Settled | None = None
 
+    @property
+    def may_be_hedged(self) -> bool:
+        return self.winner is None and self.hedges < MOST
+
     def leave(self, flight: Flight) -> Flight | None:
-        """One landed. Returns the other one, if it is still in flight."""
-        if flight is self.first:
-            self.first = None
-            return self.second
-        self.second = None
+        """One landed. Returns the other one, if it is still in flight: it is the first from now on."""
+        self.first, self.second = (self.second if flight is self.first else self.first), None
         return self.first
 
 
@@ -132,10 +138,12 @@ class Hedging:
         before = len(self._due)
         for flight in due:
             pair = self._pairs.get(flight.order.idx)
-            if pair is None or pair.first is not flight or pair.is_hedged:
+            if pair is None or not pair.may_be_hedged or flight is not (pair.second or pair.first):
                 continue
             if self._straggles(flight, now):
                 self._due[flight.order.idx] = None
+                if flight.heard_at is None:
+                    flight.look_at = now + LEARN_SECONDS
             elif flight.heard_at is None:
                 flight.look_at = self._overdue(flight, now)
         return len(self._due) > before
@@ -174,10 +182,15 @@ class Hedging:
             return None
         for idx in tuple(self._due):
             pair = self._pairs[idx]
-            first = pair.first
-            if first is None or pair.is_hedged or not self._straggles(first, now):
+            first, second = pair.first, pair.second
+            if first is None or not pair.may_be_hedged or not self._straggles(first, now):
                 # It has begun to stream meanwhile: it is looked at again when that falls silent.
                 del self._due[idx]
+                continue
+            if second is not None:
+                del self._due[idx]
+                if self._straggles(second, now):
+                    first.stop(HEDGED)
                 continue
             work = pair.work
             order = msgspec.structs.replace(first.order, number=work.attempts + 1)
@@ -200,8 +213,10 @@ class Hedging:
         idx = work.item.idx
         if isinstance(work, Hedge):
             pair = self._pairs[idx]
-            pair.second, pair.is_hedged = flight, True
+            pair.second = flight
+            pair.hedges += 1
             self.others[idx] = flight
+            flight.look_at = self._overdue(flight, now)
             assert self.share is not None
             self._allowance.spend(self.share)
             return
@@ -234,6 +249,10 @@ class Hedging:
             return Landing(settled, pair.work, Hedged(is_second=True) if is_second else None)
         self._engine.flights[idx] = other
         del self.others[idx]
+        if settled.failure.error_type != HEDGED:
+            pair.hedges = MOST
+        elif pair.may_be_hedged:
+            self._due[idx] = None
         return Landing(settled, None, self._spare(is_second, flight, settled, None))
 
     def _spare(self, is_second: bool, flight: Flight, settled: Settled, winner: Settled | None) -> Hedged:
@@ -241,23 +260,26 @@ class Hedging:
 
         A first request that failed would have cost that anyway.
         """
-        if winner is None and not is_second:
+        was_cut = winner is not None or settled.failure is BEATEN
+        if not was_cut and not is_second:
             return Hedged(is_second=False, is_spare=True)
-        answer, is_told = settled.answer, False
-        if answer is not None and answer.tokens_out is not None:
-            is_told = settled.cost is not None
-        elif winner is not None and winner.answer is not None and flight.status is not None and flight.status < 300:
+        answer = settled.answer
+        is_told = answer is not None and answer.tokens_out is not None
+        if not is_told:
             # The prompt is the winner's; what the provider wrote and nobody read is not known.
-            answer = msgspec.structs.replace(winner.answer, text="", tokens_out=flight.tokens, tokens_cached=None)
+            known = winner.answer if winner is not None and winner.answer is not None else Answer(text="")
+            is_accepted = flight.status is not None and flight.status < 300
+            guess = msgspec.structs.replace(known, text="", tokens_out=flight.tokens, tokens_cached=None)
+            answer = guess if is_accepted else None
             settled = self._price(msgspec.structs.replace(settled, answer=answer, cost=None))
-        else:
-            answer = None
         return Hedged(
             is_second=is_second,
             is_spare=True,
             tokens=_tokens(answer),
             cost=settled.cost,
-            is_guess=not is_told and settled.sends > 0 and (winner is not None or answer is not None),
+            is_guess=settled.sends > 0
+            and not (is_told and settled.cost is not None)
+            and (was_cut or answer is not None),
         )
 
 
