@@ -39,7 +39,7 @@ from tests.core.simulated import EPOCH
 
 Kind = Literal["slots", "slower", "refusing", "limited"]
 KINDS: tuple[Kind, ...] = ("slots", "slower", "refusing", "limited")
-MINUTES = {4: 60.0, 16: 30.0, 64: 15.0, 300: 30.0}
+MINUTES = {4: 50.0, 16: 25.0, 64: 12.0, 300: 20.0}
 """By knee: how long a run is, so that it is some thousand answers."""
 MOVES = {4: 16, 16: 64, 64: 16, 300: 64}
 """Where a knee moves to in mid-run."""
@@ -76,7 +76,7 @@ class Case:
     def halves(self) -> list[tuple[float, float]]:
         """(end, length) in seconds."""
         first = 60.0 * MINUTES[self.knee]
-        second = [] if self.then is None else [60.0 * MINUTES[self.then] * self.slow]
+        second = [] if self.then is None else [60.0 * MINUTES[self.then] * math.sqrt(self.slow)]
         return [(first, first), *((first + length, length) for length in second)]
 
 
