@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from batchdeck.engine.attempt import BEATEN, Flight
+from batchdeck.engine.attempt import Flight
 from batchdeck.engine.lookahead import Candidate
 from batchdeck.engine.queue import Work
-from batchdeck.model import HEDGED, Answer, Hedged, Reason, Settled
+from batchdeck.engine.spare import beaten, spare
+from batchdeck.model import HEDGED, Hedged, Reason, Settled
 from batchdeck.retry.hedge import KNOWN_FROM, Allowance, Usual, is_straggler, level, limit
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ class Hedging:
             del self._pairs[idx]
         if pair.winner is not None:
             del self.others[idx]
-            return Landing(_beaten(settled), None, self._spare(is_second, flight, settled, pair.winner))
+            return Landing(beaten(settled), None, spare(is_second, flight, settled, pair.winner, self._price))
         if other is None:
             return Landing(settled, pair.work, Hedged(is_second=True) if is_second else None)
         if settled.failure is None:
@@ -253,42 +254,4 @@ class Hedging:
             pair.hedges = MOST
         elif pair.may_be_hedged:
             self._due[idx] = None
-        return Landing(settled, None, self._spare(is_second, flight, settled, None))
-
-    def _spare(self, is_second: bool, flight: Flight, settled: Settled, winner: Settled | None) -> Hedged:
-        """What a request cost that the item is not settled by: as told, else guessed by what had come of it.
-
-        A first request that failed would have cost that anyway.
-        """
-        was_cut = winner is not None or settled.failure is BEATEN
-        if not was_cut and not is_second:
-            return Hedged(is_second=False, is_spare=True)
-        answer = settled.answer
-        is_told = answer is not None and answer.tokens_out is not None
-        if not is_told:
-            # The prompt is the winner's; what the provider wrote and nobody read is not known.
-            known = winner.answer if winner is not None and winner.answer is not None else Answer(text="")
-            is_accepted = flight.status is not None and flight.status < 300
-            guess = msgspec.structs.replace(known, text="", tokens_out=flight.tokens, tokens_cached=None)
-            answer = guess if is_accepted else None
-            settled = self._price(msgspec.structs.replace(settled, answer=answer, cost=None))
-        return Hedged(
-            is_second=is_second,
-            is_spare=True,
-            tokens=_tokens(answer),
-            cost=settled.cost,
-            is_guess=settled.sends > 0
-            and not (is_told and settled.cost is not None)
-            and (was_cut or answer is not None),
-        )
-
-
-def _beaten(settled: Settled) -> Settled:
-    """An answer that is whole, but came second, decides nothing either: it is kept as what it is."""
-    if settled.failure is not None:
-        return settled
-    return msgspec.structs.replace(settled, failure=BEATEN)
-
-
-def _tokens(answer: Answer | None) -> int:
-    return 0 if answer is None else (answer.tokens_in or 0) + (answer.tokens_out or 0)
+        return Landing(settled, None, spare(is_second, flight, settled, None, self._price))
