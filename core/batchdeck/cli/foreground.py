@@ -115,7 +115,8 @@ def _say(summary: Summary) -> None:
         extra = summary.hedge_cost or None
         cost = money(extra) if extra is not None else f"{count(summary.hedge_tokens)} tokens"
         print(
-            f"hedged: {count(summary.hedges)} sent, {count(summary.hedge_wins)} answered first, {cost} extra", file=say
+            f"hedged: {count(summary.hedges)} sent, {count(summary.hedge_wins)} answered first, at least {cost} extra",
+            file=say,
         )
     if summary.message:
         print(inert(summary.message), file=say)
