@@ -3,7 +3,7 @@
 
     .venv/bin/python screenshots/render.py
 
-An engine process of its own works through 500 prompts; the console is opened on it without a terminal, keys are
+Engine processes of their own work through the prompts; the console is opened on it without a terminal, keys are
 pressed, and each picture is taken when what it is to show stands on the screen. PNG needs Chromium (or Chrome).
 """
 
@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,17 @@ from batchdeck.store.reader import RunReader
 from batchdeck_tui.app import BatchdeckApp
 
 HERE = Path(__file__).parent
-NAMES = ("run-160x48", "run-80x24", "detail", "runs", "launch", "help")
+NAMES = ("run-160x48", "run-80x24", "detail", "runs", "launch", "help", "tune")
 LARGEST = 300_000
 """Bytes a picture may have."""
 PATIENCE = 120.0
 SIM = {"seed": 7, "ttft_ms": 500, "token_rate": 40, "rpm": 600, "tpm": 33_000, "burst": 0.1, "stranger": 0.1}
 """As in ``batchdeck demo``: at 24 in flight it meets the quota."""
+SLOTS = {"seed": 7, "ttft_ms": 300, "slots": 16}
+"""A server that answers 16 at a time: above that, requests wait for each other."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 FONT = "DejaVu Sans Mono"
+Save = Callable[[str, App[None]], None]
 
 
 # Runs
@@ -139,7 +142,7 @@ def streams(least: int) -> Callable[[str], bool]:
     return lambda text: len(re.findall("in flight .*…", text)) >= least or text.count("▶ in flight") >= least
 
 
-async def draw(run: Path, save: Callable[[str, App[None]], None]) -> None:
+async def draw(run: Path, save: Save) -> None:
     """Take the pictures, in the order in which one run gives them."""
     async with console(run, 160, 48) as pilot:
         await until(pilot, lambda text: "throughput" in text, "the charts")
@@ -170,6 +173,25 @@ async def draw(run: Path, save: Callable[[str, App[None]], None]) -> None:
         await pilot.press(*"support-tickets.jsonl", "tab", *"Answer in French: {{prompt}}")
         await until(pilot, lambda text: "first request" in text and "Answer in French: Summ" in text, "the preview")
         save("launch", pilot.app)
+
+
+async def draw_tune(run: Path, save: Save) -> None:
+    """Find the knee as a person would: return tries the next level, until a curve says what to set."""
+    async with console(run, 150, 40) as pilot:
+        await until(pilot, lambda text: "throughput" in text, "the charts")
+        await pilot.press("t")
+        for keys in (["enter"], ["enter"], ["enter"], ["right_square_bracket"] * 2, ["enter"]):
+            await until(pilot, lambda text: seconds_here(text) >= 12, "a level that is measured")
+            await pilot.press(*keys)
+            await until(pilot, lambda text: not seconds_here(text), "another level")
+        await until(pilot, lambda text: seconds_here(text) >= 12 and "is enough" in text and "back" in text, "the knee")
+        save("tune", pilot.app)
+
+
+def seconds_here(text: str) -> int:
+    """For how long the present level was measured, by the table of levels."""
+    found = re.search(r"◆ now(?: ┊ best)?\s+(\d+)", text)
+    return int(found[1]) if found else 0
 
 
 async def open_streaming(pilot: Pilot[None]) -> None:
@@ -254,31 +276,41 @@ def workshop() -> Iterator[Path]:
             os.chdir(before)
 
 
+def picture(run: Path, how: Callable[[Path, Save], Coroutine[Any, Any, None]], save: Save) -> None:
+    """Have pictures taken of a live run, which is gone afterwards."""
+    try:
+        asyncio.run(how(run, save))
+        asyncio.run(cancel(run))
+    finally:
+        end_engine(run)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the README's pictures from the real console on a real run.")
     parser.add_argument("--svg-only", action="store_true", help="no PNG")
+    parser.add_argument("--only", choices=["run", "tune"], help="the pictures of one of the two runs that are drawn")
     options = parser.parse_args()
     with workshop() as folder:
         private = [str(folder), str(HERE.parent), str(Path.home()), getpass.getuser(), socket.gethostname()]
-        older_runs()
-        run = launch("questions", 500, "--detach", "-c", "24", **SIM)
+        drawn: list[str] = []
 
         def save(name: str, app: App[None]) -> None:
             svg = without_addresses(app.export_screenshot(title="batchdeck"))
             check_picture(name, svg, private)
             (HERE / f"{name}.svg").write_text(svg, encoding="utf-8")
             print(f"{name}.svg  {len(svg.encode()):,} bytes")
+            drawn.append(name)
 
-        try:
-            asyncio.run(draw(run, save))
-            asyncio.run(cancel(run))
-        finally:
-            end_engine(run)
+        if options.only != "tune":
+            older_runs()
+            picture(launch("questions", 500, "--detach", "-c", "24", **SIM), draw, save)
+        if options.only != "run":
+            picture(launch("levels", 4_000, "--detach", "-c", "4", **SLOTS), draw_tune, save)
     chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if chromium is None and not options.svg_only:
         print("no PNG drawn: it needs Chromium or Chrome, with the DejaVu fonts", file=sys.stderr)
     elif chromium is not None and not options.svg_only:
-        for name in NAMES:
+        for name in drawn:
             rasterise(chromium, HERE / f"{name}.svg", HERE / f"{name}.png")
             print(f"{name}.png  {(HERE / f'{name}.png').stat().st_size:,} bytes")
 

@@ -89,6 +89,10 @@ def test_the_knee_is_what_to_set_with_its_reason() -> None:
     assert "is enough" in said.sentence
     assert "twice as many would give -" in said.sentence
     assert said.hint == f"⏎ sets {said.target}"
+    rough = advice([(4, 20), (8, 20), (40, 120), (16, 20), (22, 60)])
+    assert rough.recommendation is not None
+    assert (rough.recommendation.low or 0) <= 22 <= (rough.recommendation.high or 0)
+    assert rough.hint == f"22 may be as good; ⏎ sets {rough.target}"
     there = advice([(4, 60), (8, 60), (16, 60), (32, 90), (64, 120), (said.target, 60)])
     if there.target == said.target:
         assert there.hint == "the run stands there now"

@@ -73,6 +73,18 @@ async def test_a_run_that_is_over_shows_its_levels_its_knee_and_no_knob(run: Pat
         await until(pilot, lambda: pilot.app.screen is screen)
 
 
+async def test_news_that_come_while_the_screen_opens_are_not_lost(run: Path) -> None:
+    async with console(run, (160, 48)) as (pilot, screen):
+        await until(pilot, lambda: "tune" in footer(pilot.app))
+        found = TuneScreen(screen, live(run))
+        found.hear(live(run, concurrency=8))
+        found.measured()
+        pilot.app.push_screen(found)
+        found.hear(live(run, concurrency=9))
+        await until(pilot, lambda: "40/9" in page(pilot.app))
+        await until(pilot, lambda: found._advice is not None)
+
+
 async def test_a_new_user_finds_the_next_level_by_return_alone(tmp_path: Path) -> None:
     prompts = [f"prompt {n}" for n in range(5_000)]
     async with (

@@ -67,7 +67,7 @@ def advise(of: Situation, rng: random.Random) -> Advice:
         done, all_levels = len(of.sweep.measured), len(of.sweep.levels)
         sentence = inert(of.sweep.sentence) or f"a sweep is under way: {done} of {all_levels} levels are measured"
         return Advice(sentence=sentence, hint="s ends it", best=said.best, recommendation=found)
-    hint = _hint(of, said) if of.is_live else ""
+    hint = _hint(of, said, found) if of.is_live else ""
     return Advice(sentence=said.sentence, hint=hint, target=said.target, best=said.best, recommendation=found)
 
 
@@ -137,7 +137,7 @@ def _next(levels: Sequence[float], most: int) -> int | None:
     return up if up > levels[-1] else down if down >= 1 else None
 
 
-def _hint(of: Situation, said: Advice) -> str:
+def _hint(of: Situation, said: Advice, found: Recommendation) -> str:
     wait = ""
     if of.settles_in is not None:
         some = f", some {duration(of.settles_in)} more" if 1 <= of.settles_in < 100 else ""
@@ -150,4 +150,6 @@ def _hint(of: Situation, said: Advice) -> str:
         return wait or "the run stands there now"
     else:
         do = f"⏎ {'sets' if said.best is not None else 'tries'} {said.target}"
+        if said.best == found.concurrency and (found.low or 0) <= of.concurrency <= (found.high or 0):
+            do = f"{of.concurrency} may be as good; {do}"
     return " · ".join(part for part in (do, wait) if part)

@@ -72,7 +72,9 @@ class TuneScreen(Screen[None]):
         self._fit()
 
     def _fit(self) -> None:
-        """How many lines the table may have: beside the plot all, below it the smaller half."""
+        """How many lines the table may have: below the plot the smaller half, beside it what latencies leave."""
+        if not self._stands:
+            return
         height = self.app.size.height
         below = not (self.has_class("-wide") or self.has_class("-huge"))
         self.query_one(LevelTable).most_lines = max(4, (height - 6) * 2 // 5) if below else max(6, height // 2 - 6)
@@ -82,8 +84,8 @@ class TuneScreen(Screen[None]):
     def hear(self, now: Snapshot | RunMeta) -> None:
         """The run as it is now. Ten times a second: only the head is told, unless a knob was turned."""
         self._now = now
-        if self.query_one_optional("#head") is None:
-            return  # not composed yet
+        if not self._stands:
+            return
         cap = now.concurrency if isinstance(now, Snapshot) else 0
         swept = len(now.sweep.measured) if isinstance(now, Snapshot) and now.sweep is not None else 0
         knobs = (now.state, is_auto(now), cap, swept, self._is_sweeping)
@@ -98,24 +100,32 @@ class TuneScreen(Screen[None]):
         """There are new samples."""
         self._is_stale = True
         self._think_again()
-        if self.query_one_optional("#head") is not None:
+        if self._stands:
             self._show(self._run.situation)
             self.query_one(TurnStrip).show(self._run.turns)
 
     def _think_again(self) -> None:
         clock = asyncio.get_running_loop().time()
-        if self._is_stale and not self._is_thinking and clock - self._thought_at >= EVERY:
+        if self._stands and self._is_stale and not self._is_thinking and clock - self._thought_at >= EVERY:
             self._is_stale, self._is_thinking, self._thought_at = False, True, clock
             self._think(self._run.situation)
 
     @work(group="advice")
     async def _think(self, situation: Situation) -> None:
+        offered = self.check_action("set", ())
         try:
             self._advice = await asyncio.to_thread(advise, situation, random.Random(SEED))
         finally:
             self._is_thinking = False
-        self.refresh_bindings()
-        self._show(self._run.situation)
+        if self.check_action("set", ()) != offered:
+            self.refresh_bindings()
+        if self._stands:
+            self._show(self._run.situation)
+
+    @property
+    def _stands(self) -> bool:
+        """Whether its widgets are there: the innermost come last, and news of the run do not wait for them."""
+        return self.query_one_optional("#latency") is not None
 
     def _show(self, of: Situation) -> None:
         advice = self._advice

@@ -65,10 +65,10 @@ def rows(visits: Sequence[Visit], held: Sequence[Visit], swept: Sequence[Measure
     """
     known = {stay.concurrency: _visited(stay, "held") for stay in merged(held)}
     own = {visit.concurrency: _visited(visit) for visit in merged(visits)}
-    better = [
-        level for level in swept if level.concurrency not in own or level.seconds > own[level.concurrency].seconds
-    ]
-    known |= own | {level.concurrency: _swept(level) for level in better}
+    known |= own
+    for level in swept:
+        if level.concurrency not in own or level.seconds > own[level.concurrency].seconds:
+            known[level.concurrency] = _swept(level)
     if here and here not in known:
         known[here] = Row(concurrency=here)
     return [known[concurrency] for concurrency in sorted(known)]
