@@ -5,6 +5,9 @@ throughput ``X(N) = rate * N / (1 + contention * (N - 1) + coherency * N * (N - 
 ``1 / rate``, ``contention / rate`` and ``coherency / rate``, so that the fit is linear least squares; none of them can
 be negative, and with two of them that can vanish there are four ways to do without some, of which the best is taken.
 The noise of a throughput is relative, so each error counts relative to its value.
+
+Servers with a fixed number of slots (vLLM, Ollama, llama.cpp) do not follow it: throughput rises evenly until all slots
+are taken, and then not at all. Where two straight lines fit much better than the curve does, they are the curve.
 """
 
 from __future__ import annotations
@@ -25,6 +28,12 @@ FEWEST, SPREAD = 3, 3.0
 """Levels that must have been measured at least, and the factor between the lowest and the highest."""
 LEAST_SECONDS = 2.0
 """At one level: shorter measurements do not count as one."""
+_RATES = 1e-9, 1e12
+"""Throughputs that are any: their squares are numbers still."""
+RISING, FLAT = 2, 2
+"""Levels at least on each of the two lines of a server with slots."""
+PLAINLY = 0.35
+"""Of the curve's squared errors the two lines may have to be taken instead of it."""
 RESAMPLES = 100
 SURE = 4.0
 """The factor between the ends of the knee's interval up to which it is known."""
@@ -43,19 +52,23 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """``rate``: throughput of one at a time. ``noise``: root mean square of the relative errors of the fit."""
+    """``rate``: throughput of one at a time. ``noise``: root mean square of the relative errors of the fit. ``full``:
+    throughput of all slots, where that is what it never gets beyond."""
 
     rate: float
     contention: float
     coherency: float
     noise: float = 0.0
+    full: float = math.inf
 
     def throughput(self, concurrency: float) -> float:
         n = concurrency
-        return self.rate * n / (1.0 + self.contention * (n - 1.0) + self.coherency * n * (n - 1.0))
+        return min(self.full, self.rate * n / (1.0 + self.contention * (n - 1.0) + self.coherency * n * (n - 1.0)))
 
     def best(self, most: float) -> float:
-        """The concurrency of the highest throughput, at most ``most``."""
+        """The concurrency of the highest throughput, at most ``most``: the least, where more have the same."""
+        if self.full < math.inf:
+            return min(most, max(1.0, self.full / self.rate))
         if self.coherency <= 0 or self.contention >= 1:
             return most if self.contention < 1 else 1.0
         return min(most, max(1.0, math.sqrt((1.0 - self.contention) / self.coherency)))
@@ -91,7 +104,9 @@ def fit(levels: Sequence[Level]) -> Curve | None:
 
     With two levels ``coherency`` is 0: it cannot be told from contention.
     """
-    points = [level for level in levels if level.throughput > 0 and level.concurrency >= 1 and level.seconds > 0]
+    points = [
+        one for one in levels if one.seconds > 0 and one.concurrency >= 1 and _RATES[0] < one.throughput < _RATES[1]
+    ]
     distinct = len({level.concurrency for level in points})
     if distinct < 2:
         return None
@@ -118,11 +133,41 @@ def fit(levels: Sequence[Level]) -> Curve | None:
         return None
     error, (one, contention, coherency) = best
     weight = sum(level.seconds for level in points)
+    slots = _slots(points, weight)
+    if slots is not None and slots.noise**2 * weight < PLAINLY * error:
+        return slots
     return Curve(
         rate=1.0 / one,
         contention=contention / one,
         coherency=coherency / one,
         noise=math.sqrt(error / weight),
+    )
+
+
+def _slots(points: Sequence[Level], weight: float) -> Curve | None:
+    """A rise and a flat line, the best of all ways to share the levels out to them. None: there are too few levels."""
+    distinct = sorted({level.concurrency for level in points})
+    found: Curve | None = None
+    for last in distinct[: -FLAT if len(distinct) >= FLAT + RISING else 0][RISING - 1 :]:
+        rising = [(one.seconds, one.throughput / one.concurrency) for one in points if one.concurrency <= last]
+        flat = [(one.seconds, one.throughput) for one in points if one.concurrency > last]
+        rate, full = _level(rising), _level(flat)
+        misses = [(seconds, rate / value - 1.0) for seconds, value in rising]
+        misses += [(seconds, full / value - 1.0) for seconds, value in flat]
+        noise = math.sqrt(sum(seconds * miss * miss for seconds, miss in misses) / weight)
+        if last <= full / rate < distinct[-1] and (found is None or noise < found.noise):
+            found = Curve(rate=rate, contention=0.0, coherency=0.0, noise=noise, full=full)
+    return found
+
+
+def _level(weighted: Sequence[tuple[float, float]]) -> float:
+    """The value with the least relative errors to all of these, as (weight, value)."""
+    least = min(value for _, value in weighted)
+    shares = [(weight, least / value) for weight, value in weighted]
+    return (
+        least
+        * sum(weight * share for weight, share in shares)
+        / sum(weight * share * share for weight, share in shares)
     )
 
 
