@@ -67,7 +67,7 @@ def main() -> None:
     kinds, knees = given.kinds.split(","), [int(knee) for knee in given.knees.split(",")]
     seeds = range(given.first, given.first + given.seeds)
     cases = [Case(kind, knee, seed=seed, then=MOVES[knee]) for kind in kinds for knee in knees for seed in seeds]
-    with ProcessPoolExecutor(given.jobs, max_tasks_per_child=50) as pool:
+    with ProcessPoolExecutor(given.jobs) as pool:
         best: dict[tuple[str, int], tuple[float, float, int]] = {}
         swept = pool.map(one, sweep(kinds, sorted({*knees, *(MOVES[knee] for knee in knees)})))
         for (kind, knee, fixed), group in groupby(swept, key=lambda row: (row[0].kind, row[0].knee, row[0].fixed)):
