@@ -155,6 +155,7 @@ async def draw(run: Path, save: Save) -> None:
         )
         await until(pilot, streams(8), "rows in flight")
         await until(pilot, lambda text: "→ 34" in text, "the mark of the new cap")
+        await until(pilot, lambda text: "24 → 34" in text and "settling" not in text, "what the turn did")
         save("run-160x48", pilot.app)
         await open_streaming(pilot)
         save("detail", pilot.app)
@@ -184,8 +185,15 @@ async def draw_tune(run: Path, save: Save) -> None:
             await until(pilot, lambda text: seconds_here(text) >= 12, "a level that is measured")
             await pilot.press(*keys)
             await until(pilot, lambda text: not seconds_here(text), "another level")
-        await until(pilot, lambda text: seconds_here(text) >= 12 and "is enough" in text and "back" in text, "the knee")
+        await until(
+            pilot, lambda text: seconds_here(text) >= 12 and "is enough" in text and said_to_do(text), "the knee"
+        )
         save("tune", pilot.app)
+
+
+def said_to_do(text: str) -> bool:
+    """Whether the footer is painted, and offers what the head says."""
+    return "back" in text and ("set it" in text) == ("⏎ sets" in text)
 
 
 def seconds_here(text: str) -> int:

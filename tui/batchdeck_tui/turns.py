@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +15,7 @@ from batchdeck_tui.reasons import REASONS
 ENOUGH = 3.0
 """Settled seconds from which on a stay is compared with another."""
 STEADY = 0.03
-"""Changes up to this are no change."""
+"""Changes up to this are no change, however many answers tell of it."""
 
 Part = tuple[str, str]
 """Text and the name of its style: ``label``, ``text``, ``better``, ``worse``."""
@@ -85,15 +86,17 @@ def figures(turn: Turn, form: Form = "full") -> Figures:
     if after is None:
         wait = f", some {duration(turn.settles_in)} more" if turn.settles_in >= 1 else ""
         return (caps, [(f"settling …{wait}", "label")])
+    # of so few answers so much is chance (their number as of a Poisson process)
+    doubt = max(STEADY, math.sqrt(1 / max(1, before.items) + 1 / max(1, after.items)))
     pace = change(before.throughput, after.throughput)
     unit = " items/s" if form == "full" else "/s"
     items = _pair(short(before.throughput), f"{short(after.throughput)}{unit}", form == "brief")
     brief = form != "full"
-    parts = [caps, [(items, "text"), *_changed(pace, up="better")]]
+    parts = [caps, [(items, "text"), *_changed(pace, doubt, up="better")]]
     if before.e2e is not None and after.e2e is not None:
         slower = change(before.e2e.p50, after.e2e.p50)
         spans = _pair(duration(before.e2e.p50), duration(after.e2e.p50), brief)
-        parts.append([("p50 ", "label"), (spans, "text"), *_changed(slower, up="worse")])
+        parts.append([("p50 ", "label"), (spans, "text"), *_changed(slower, doubt, up="worse")])
     if form == "lean" and not (before.refused or after.refused):
         return (*parts, *_held(after))
     more = after.refused > before.refused and after.refused >= 0.001
@@ -118,10 +121,10 @@ def _pair(before: str, after: str, brief: bool) -> str:
     return after if brief else f"{before} → {after}"
 
 
-def _changed(by: float | None, *, up: str) -> list[Part]:
+def _changed(by: float | None, doubt: float, *, up: str) -> list[Part]:
     words = told(by)
     if by is None or not words or words == UNKNOWN:
         return []
     down = "worse" if up == "better" else "better"
-    ink = "label" if abs(by) <= STEADY else up if by > 0 else down
+    ink = "label" if abs(by) <= doubt else up if by > 0 else down
     return [(f" {words}", ink)]
