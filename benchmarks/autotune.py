@@ -7,6 +7,8 @@ given the time in which its server makes about 40 times as many answers as its k
 it, then the knee moves. The bar: at least 90 % of the best throughput, before and after; the 95th percentile of the
 latency at most twice that of the best, over the whole time before the move, and in the last third after it.
 
+``--alone``: the policy in a closed loop without an engine, ten times as quick; not for ``limited``.
+
     python benchmarks/autotune.py [--seeds 100] [--first 0] [--kinds slots,slower,refusing,limited] [--knees 4,16]
 """
 
@@ -17,22 +19,24 @@ import gc
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from tests.core.closedloop import play_alone
 from tests.core.servers import KINDS, MINUTES, MOVES, Case, Outcome, play
 
 LEVELS = (0.75, 0.9, 1.0, 1.15, 1.5, 2.0)
 SWEEP_SEEDS = 3
 
 
-def one(case: Case) -> tuple[Case, list[float], list[float], list[float], int]:
+def one(case: Case, alone: bool) -> tuple[Case, list[float], list[float], list[float], int]:
     """Rates of each half, p95 of its last third and of all of it, and 429s."""
     gc.disable()
-    outcome = play(case)
+    outcome = play_alone(case) if alone else play(case)
     gc.enable()
     gc.collect()
     return case, outcome.rates, _settled(case, outcome), _whole(case, outcome), outcome.refused
@@ -63,13 +67,17 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--knees", default=",".join(map(str, MINUTES)))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--alone", action="store_true", help="without an engine")
     given = parser.parse_args()
     kinds, knees = given.kinds.split(","), [int(knee) for knee in given.knees.split(",")]
     seeds = range(given.first, given.first + given.seeds)
+    if given.alone:
+        kinds = [kind for kind in kinds if kind != "limited"]
+    play_one = partial(one, alone=given.alone)
     cases = [Case(kind, knee, seed=seed, then=MOVES[knee]) for kind in kinds for knee in knees for seed in seeds]
     with ProcessPoolExecutor(given.jobs) as pool:
         best: dict[tuple[str, int], tuple[float, float, int]] = {}
-        swept = pool.map(one, sweep(kinds, sorted({*knees, *(MOVES[knee] for knee in knees)})))
+        swept = pool.map(play_one, sweep(kinds, sorted({*knees, *(MOVES[knee] for knee in knees)})))
         for (kind, knee, fixed), group in groupby(swept, key=lambda row: (row[0].kind, row[0].knee, row[0].fixed)):
             rows = list(group)
             rate, p95 = mean(row[1][0] for row in rows), mean(row[3][0] for row in rows)
@@ -77,7 +85,7 @@ def main() -> None:
         print(f"{'':22}{'best of a sweep':>16}   {'throughput: least':>17}{'median':>8}{'≥ .9':>10}   "
               f"{'p95: most':>9}{'median':>8}{'≤ 2':>10}   429s", flush=True)  # fmt: skip
         good = total = 0
-        for (kind, knee), group in groupby(pool.map(one, cases), key=lambda row: (row[0].kind, row[0].knee)):
+        for (kind, knee), group in groupby(pool.map(play_one, cases), key=lambda row: (row[0].kind, row[0].knee)):
             rows = list(group)
             for half, (name, at) in enumerate(((f"{kind} {knee}", knee), (f"  then {MOVES[knee]}", MOVES[knee]))):
                 rate, p95, fixed = best[kind, at]
