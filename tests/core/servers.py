@@ -62,15 +62,12 @@ class Case:
     seed: int
     then: int | None = None
     fixed: int | None = None
+    slow: float = 1.0
+    """How many times as long answers take: a wide server would give too many to simulate."""
 
     def __str__(self) -> str:
         moves = f" then {self.then}" if self.then else ""
         return f"{self.kind} {self.knee}{moves} seed {self.seed}"
-
-    @property
-    def slow(self) -> float:
-        """How many times as long answers take: a wide server would give too many to simulate."""
-        return 4.0 if self.knee >= 300 else 1.0
 
     @property
     def halves(self) -> list[tuple[float, float]]:
