@@ -130,11 +130,12 @@ def main() -> None:
                 shares = [row.rates[half] / known.rate for row in rows]
                 slow = [(row.whole if half == 0 else row.settled)[half] / known.p95 for row in rows]
                 fine, quick = sum(share >= 0.9 for share in shares), sum(ratio <= 2.0 for ratio in slow)
+                hits = mean(row.refused for row in rows)
                 good += sum(share >= 0.9 and ratio <= 2.0 for share, ratio in zip(shares, slow, strict=True))
                 total += len(rows)
                 print(f"{name:22}{known.rate:>9.2f} at {known.fixed:>3}   {min(shares):>17.3f}{median(shares):>8.3f}"
                       f"{f'{fine} of {len(rows)}':>12}   {max(slow):>9.2f}{median(slow):>8.2f}"
-                      f"{f'{quick} of {len(rows)}':>12}   {mean(row.refused for row in rows):.0f}", flush=True)  # fmt: skip
+                      f"{f'{quick} of {len(rows)}':>12}   {hits:.0f}", flush=True)  # fmt: skip
     print(f"{good} of {total} halves of runs are within the bar")
 
 
