@@ -73,7 +73,8 @@ class Case:
     def halves(self) -> list[tuple[float, float]]:
         """(end, length) in seconds."""
         first = 60.0 * MINUTES[self.knee]
-        second = [] if self.then is None else [60.0 * MINUTES[self.then] * math.sqrt(self.slow)]
+        # Where it was slow before, it takes longer to see that it no longer is.
+        second = [] if self.then is None else [60.0 * max(MINUTES[self.knee], MINUTES[self.then] * self.slow)]
         return [(first, first), *((first + length, length) for length in second)]
 
 

@@ -240,7 +240,7 @@ def test_after_a_rest_it_stays_where_it_had_settled() -> None:
         loop.run(1)
     cap, turns = loop.cap, len(loop.turns)
     loop.allowed = 2
-    loop.run(60)
+    loop.run(150)
     assert loop.policy.phase == "resting"
     loop.allowed = math.inf
     loop.run(15)

@@ -40,9 +40,9 @@ HISTORY = 240
 """Answers at a level that count, at most."""
 BOUND = 0.85
 """Share of the cap that is in flight when it is the cap that holds the run."""
-OTHER, SLOW = 0.2, 0.7
-"""Change of latency (in logarithms) from which a server is another one than it was: seen twice, and after few
-answers."""
+OTHER, MUCH, SLOW = 0.2, 0.4, 0.7
+"""Change of latency (in logarithms) from which a server is another one than it was, from which all is measured anew,
+and from which that is seen after few answers already."""
 FASTER = 1.3
 """So many times the throughput with fewer tells of another server."""
 PROBE_UP, PROBE_DOWN = 1.3, 0.8
@@ -275,11 +275,19 @@ class Autotune:
 
     def _watched(self, now: float, stay: Stay) -> Turn | None:
         """Another generation where it has settled: is the server still the same? Is it time for a probe?"""
+        assert self._home is not None
         change, error = self._change(stay)
-        if abs(change) > max(OTHER, 3.0 * error):
+        if self._home.answers < MANY:
+            # Gone past in the climb, on few answers, and those that come first are short ones.
+            self._known[self.cap] = self._home = stay
+            if self._good() != self.cap:
+                return self._choose(now)
+        elif abs(change) > max(OTHER, 3.0 * error):
             self._odd += 1
-            if self._odd >= 2:
+            if self._odd >= 2 and abs(change) > MUCH:
                 return self._other(now, change)
+            if self._odd >= 2:
+                self._adopt(now, stay)
         else:
             self._odd = 0
             self._learn(stay)
@@ -292,6 +300,12 @@ class Autotune:
             return self._probe(now)
         self._again(now)
         return None
+
+    def _adopt(self, now: float, stay: Stay) -> None:
+        """What is measured here now is what holds; what was known of other levels was another server."""
+        self._known = {self.cap: stay}
+        self._home, self._odd, self._rest = stay, 0, REST
+        self._probe_at = min(self._probe_at, now + max(REST, PATIENCE * stay.seconds))
 
     def _alarm(self, now: float, stay: Stay) -> Turn | None:
         """Answers take so much longer than they can by what was turned that it is not waited for more of them."""

@@ -203,7 +203,8 @@ def recommend(levels: Sequence[Level], most: int, rng: random.Random) -> Recomme
         verdict = "known"
         more = curve.throughput(min(reach, 2.0 * knee)) / gain - 1.0
         beyond = f"twice as many would give {more:+.0%}" if 2 * knee <= reach else "more gives nothing worth it"
-        sentence = f"{knee} is enough ({about}, the knee is between {low} and {high}): {beyond}"
+        where = f"is between {low} and {high}" if low < high else f"is at {knee}"
+        sentence = f"{knee} is enough ({about}, the knee {where}): {beyond}"
     return Recommendation(verdict=verdict, sentence=sentence, concurrency=knee, low=low, high=high, curve=curve)
 
 
