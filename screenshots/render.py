@@ -198,7 +198,7 @@ def said_to_do(text: str) -> bool:
 
 def seconds_here(text: str) -> int:
     """For how long the present level was measured, by the table of levels."""
-    found = re.search(r"◆ now(?: ┊ best)?\s+(\d+)", text)
+    found = re.search(r"◆ now\s*(?:┊ best)?\s+(\d+)", text)
     return int(found[1]) if found else 0
 
 
