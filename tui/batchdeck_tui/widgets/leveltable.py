@@ -53,7 +53,7 @@ _COLUMNS = (
 LEAST_IMPORTANT = ("tok/s", "seconds", "p99", "TTFT", "p95")
 """Columns that are left out first where there is no room."""
 SIGNS = {"sweep": " ◇ sweep", "held": " ○ held"}
-NAMES = 16
+NAMES = 17
 """Cells for the level and what it is."""
 
 
