@@ -390,8 +390,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """One level of a sweep. ``seconds``: from its first request to its last answer; ``throughput``: settled items a
-    second.
+    """One level of a sweep. ``seconds``: from its first request to its last answer; ``throughput``: good answers a
+    second, since to fail fast is no throughput.
 
     ``speedup``: of the throughput over that of one at a time, None where that was not measured; ``efficiency``: its
     share of the concurrency. ``queue_depth``: items of this level that waited at a time, on average. ``success``: share

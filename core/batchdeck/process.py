@@ -28,8 +28,11 @@ def resident() -> int | None:
     None: unknown.
     """
     if sys.platform == "linux":
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        try:
+            with open("/proc/self/statm", "rb") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:  # no /proc, or no file may be opened: not worth a run
+            return None
     if sys.platform == "win32":
         return None
     import resource

@@ -146,6 +146,9 @@ def apply(config: RunConfig, changes: Mapping[str, float | None]) -> RunConfig:
         whole = int(value) if (setting.required or first == "autotune") and value is not None else value
         inner = msgspec.structs.replace(getattr(config, first), **{rest[0]: whole}) if rest else whole
         config = msgspec.structs.replace(config, **{first: inner})
+        if name == "max_concurrency":
+            # Said later than what was turned by hand.
+            config = msgspec.structs.replace(config, autotune=msgspec.structs.replace(config.autotune, ceiling=None))
     least, most = config.autotune.least, config.autotune.most
     if least is not None and most is not None and least > most:
         raise UsageError(f"--min-concurrency {least} is more than --max-concurrency {most}")

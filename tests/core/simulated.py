@@ -32,6 +32,7 @@ from batchdeck.store.writer import InlineWriter, Store, ThreadWriter
 from batchdeck.transport.base import Request, Sink, Transport
 
 EPOCH = 1_800_000_000.0
+STEADY = SimOptions(latency_ms=400)
 
 
 def prompt_rows(first: int, count: int) -> list[IngestRow]:
@@ -191,6 +192,21 @@ def virtually(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run a coroutine under virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main())
+
+
+def in_life(
+    path: Path, items: int, live: Callable[[Rig], Coroutine[Any, Any, None]], sim: SimOptions = STEADY, **given: Any
+) -> tuple[Rig, str]:
+    """Run a rig to its end while ``live`` acts on it; and how it ended."""
+
+    async def main() -> tuple[Rig, str]:
+        rig = Rig(path, items, sim, **given)
+        run = rig.loop.create_task(rig.run())
+        await live(rig)
+        return rig, await run
+
+    result: tuple[Rig, str] = virtually(main)
+    return result
 
 
 def recount(path: Path) -> dict[str, float]:

@@ -139,14 +139,50 @@ def test_a_server_that_says_how_many_wait_in_it_is_believed() -> None:
         loop.run(1)
     assert loop.cap == 32
     climbed = loop.now
-    assert loop.policy.queueing(loop.now, 12) is None, "once may be by chance"
-    turn = loop.policy.queueing(loop.now, 12)
+    assert loop.policy.queueing(loop.now, 20, 12) is None, "once may be by chance"
+    turn = loop.policy.queueing(loop.now, 20, 12)
     assert turn is not None
     assert (turn.cap, turn.why) == (20, "12 of 32 wait at the server: trying 20")
     loop.turns.append((loop.now, turn))
     loop.run(120)
     assert loop.now - climbed < 130
     assert 18 <= loop.cap <= 26
+
+
+def test_a_server_that_others_use_too_is_not_gone_by() -> None:
+    """Two hundred requests of others wait at it all the time: that is nothing that a lower cap would mend."""
+    loop = Loop(queueing(20))
+    for _ in range(300):
+        loop.run(1)
+        assert loop.policy.queueing(loop.now, 256, 200) is None
+    assert loop.run(300) >= 0.95 * 300 * 20 / 2.0
+
+
+def test_a_queue_at_the_server_never_takes_more_than_half() -> None:
+    loop = Loop(queueing(30, seconds=10.0))
+    while loop.cap <= 30:
+        loop.run(1)
+    assert loop.cap == 32
+    for _ in range(2):
+        turn = loop.policy.queueing(loop.now, 1, 31)
+    assert turn is not None
+    assert turn.cap == 16
+
+
+def test_a_pause_is_no_part_of_what_is_measured() -> None:
+    """An hour in which nothing was sent, in the middle of a stay: neither a slow server nor a limit."""
+    loop = Loop(queueing(16))
+    while loop.policy.phase != "settled":
+        loop.run(1)
+    cap, turns = loop.cap, len(loop.turns)
+    loop.allowed = 0
+    loop.run(3_600)
+    loop.allowed = math.inf
+    loop.policy.rested(loop.now)
+    loop.run(60)
+    assert loop.policy.phase in ("settled", "probing")
+    assert loop.cap >= cap, "a probe was due meanwhile"
+    assert [turn.why for _, turn in loop.turns[turns:] if "as long" in turn.why or "something else" in turn.why] == []
 
 
 def test_failures_are_no_answers() -> None:
@@ -213,7 +249,7 @@ def test_whatever_comes_the_cap_stays_within_its_bounds(
                 policy.turned(loop.now, chance.randint(1, least + more))
                 assert policy.most <= least + more
             case 1:
-                turn = policy.queueing(loop.now, chance.randint(0, 30))
+                turn = policy.queueing(loop.now, chance.randint(0, 30), chance.randint(0, 30))
                 assert turn is None or policy.least <= turn.cap <= policy.most
             case 2:
                 loop.allowed = chance.choice([1, 3, math.inf])

@@ -79,6 +79,49 @@ def test_a_key_pressed_wins_and_is_not_gone_above_again(tmp_path: Path) -> None:
     live(path, resumed, autotune=RunReader(path).meta().config.autotune, concurrency=5)
 
 
+def test_a_hand_that_says_the_present_number_is_a_ceiling_too(tmp_path: Path) -> None:
+    async def press(rig: Rig) -> None:
+        await until(lambda: rig.engine.gate.cap == 4 and rig.engine.counts.done > 2)
+        assert rig.engine.steer.set_concurrency(4).message == "concurrency is 4"
+        assert rig.snapshot().tuning.ceiling == 4
+        await asyncio.sleep(60)
+        assert rig.engine.gate.cap == 4
+
+    live(tmp_path / "run.db", press, autotune=ON)
+
+
+def test_a_hand_above_what_was_said_before_the_run_is_not_taken_back(tmp_path: Path) -> None:
+    async def press(rig: Rig) -> None:
+        await until(lambda: rig.engine.counts.done > 2)
+        assert rig.engine.steer.set_concurrency(7).ok
+        assert rig.snapshot().tuning.most == 7
+        assert rig.engine.steer.configure({"min_concurrency": 5}).ok
+        assert rig.engine.gate.cap == 7
+        # what is said last counts
+        assert rig.engine.steer.configure({"max_concurrency": 6}).ok
+        assert (rig.engine.gate.cap, rig.snapshot().tuning.ceiling) == (6, None)
+
+    live(tmp_path / "run.db", press, autotune=Autotune(is_on=True, most=5))
+
+
+def test_who_says_auto_again_lifts_the_ceiling_of_his_own_hand(tmp_path: Path) -> None:
+    async def press(rig: Rig) -> None:
+        await until(lambda: rig.engine.counts.done > 2)
+        steer = rig.engine.steer
+        assert steer.set_concurrency(3).ok
+        await asyncio.sleep(30)
+        assert rig.engine.gate.cap <= 3
+        cap = rig.engine.gate.cap
+        assert steer.configure({"concurrency": None}).message == f"concurrency auto, beginning with {cap}"
+        assert rig.snapshot().tuning.ceiling is None
+        await until(lambda: rig.engine.gate.cap >= 8, step=0.5)
+        turns = len(rig.happened("tune"))
+        assert steer.configure({"concurrency": None}).message == "nothing changes by that", "nothing is forgotten by it"
+        assert len(rig.happened("tune")) == turns
+
+    live(tmp_path / "run.db", press, autotune=ON)
+
+
 def test_it_is_switched_on_in_mid_run_and_off_again(tmp_path: Path) -> None:
     async def switch(rig: Rig) -> None:
         steer = rig.engine.steer

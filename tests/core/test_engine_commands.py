@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,19 @@ from batchdeck.inputs.base import SourceState
 from batchdeck.model import IngestRow
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
-from tests.core.simulated import Rig, Scripted, ask, good, prompt_rows, recount, refusal, until, virtually
-
-STEADY = SimOptions(latency_ms=400)
-
-
-def in_life(
-    path: Path, items: int, live: Callable[[Rig], Any], sim: SimOptions = STEADY, **given: Any
-) -> tuple[Rig, str]:
-    """Run a rig to its end while ``live`` acts on it."""
-
-    async def main() -> tuple[Rig, str]:
-        rig = Rig(path, items, sim, **given)
-        run = rig.loop.create_task(rig.run())
-        await live(rig)
-        return rig, await run
-
-    result: tuple[Rig, str] = virtually(main)
-    return result
+from tests.core.simulated import (
+    STEADY,
+    Rig,
+    Scripted,
+    ask,
+    good,
+    in_life,
+    prompt_rows,
+    recount,
+    refusal,
+    until,
+    virtually,
+)
 
 
 def kinds(path: Path) -> list[str]:

@@ -16,23 +16,9 @@ from batchdeck import settings
 from batchdeck.model import Budget, IngestRow, Quotas, RunConfig
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
-from tests.core.simulated import EPOCH, Reply, Rig, Scripted, ask, good, prompt_rows, until, virtually
+from tests.core.simulated import EPOCH, STEADY, Reply, Rig, Scripted, ask, good, in_life, prompt_rows, until, virtually
 
-STEADY = SimOptions(latency_ms=400, answer_tokens=4)
 Live = Callable[[Rig], Coroutine[Any, Any, None]]
-
-
-def in_life(path: Path, items: int, live: Live, sim: SimOptions = STEADY, **given: Any) -> tuple[Rig, str]:
-    """Run a rig to its end while ``live`` acts on it."""
-
-    async def main() -> tuple[Rig, str]:
-        rig = Rig(path, items, sim, **given)
-        run = rig.loop.create_task(rig.run())
-        await live(rig)
-        return rig, await run
-
-    result: tuple[Rig, str] = virtually(main)
-    return result
 
 
 def events(path: Path, kind: str) -> list[str]:

@@ -5,34 +5,29 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchdeck.inputs.base import SourceState
-from batchdeck.model import Budget, IngestRow, Limits, Measured
+from batchdeck.model import Autotune, Budget, IngestRow, Limits, Measured
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
-from tests.core.simulated import Reply, Rig, Scripted, ask, good, prompt_rows, recount, refusal, until, virtually
-
-STEADY = SimOptions(latency_ms=400)
-
-
-def in_life(
-    path: Path, items: int, live: Callable[[Rig], Any], sim: SimOptions = STEADY, **given: Any
-) -> tuple[Rig, str]:
-    """Run a rig to its end while ``live`` acts on it."""
-
-    async def main() -> tuple[Rig, str]:
-        rig = Rig(path, items, sim, **given)
-        run = rig.loop.create_task(rig.run())
-        await live(rig)
-        return rig, await run
-
-    result: tuple[Rig, str] = virtually(main)
-    return result
+from tests.core.simulated import (
+    STEADY,
+    Reply,
+    Rig,
+    Scripted,
+    ask,
+    good,
+    in_life,
+    prompt_rows,
+    recount,
+    refusal,
+    until,
+    virtually,
+)
 
 
 def measured(rig: Rig) -> tuple[Measured, ...]:
@@ -295,6 +290,75 @@ def test_a_hand_on_the_concurrency_ends_the_sweep_and_stays(tmp_path: Path) -> N
     assert ending == "done"
     assert rig.engine.gate.cap == 9
     assert measured(rig) == ()
+
+
+@pytest.mark.parametrize("how", ["key", "settings"])
+def test_a_hand_that_says_the_level_under_measurement_ends_the_sweep_too(tmp_path: Path, how: str) -> None:
+    """Who types the number that the gate happens to have now means it for the run."""
+
+    async def live(rig: Rig) -> None:
+        rig.engine.sweeping.ask([(4, 30), (8, 16)])
+        await until(lambda: rig.engine.gate.cap == 4 and rig.engine.gate.in_flight == 4)
+        steer = rig.engine.steer
+        reply = steer.set_concurrency(4) if how == "key" else steer.configure({"concurrency": 4})
+        assert (reply.ok, reply.message) == (True, "concurrency is 4")
+        assert not rig.engine.sweeping.is_active
+        assert rig.engine.gate.cap == 4
+
+    rig, ending = in_life(tmp_path / "run.db", 100, live, concurrency=12)
+    assert (ending, rig.engine.gate.cap, measured(rig)) == ("done", 4, ())
+    said = events(tmp_path / "run.db")[-1][1]
+    assert "then the concurrency was turned by hand" in said
+    assert said.endswith("; concurrency 4")
+    with RunReader(tmp_path / "run.db") as reader:
+        assert reader.meta().config.concurrency == 4
+
+
+def test_what_a_sweep_leaves_behind_is_the_concurrency_of_the_run_and_of_its_resume(tmp_path: Path) -> None:
+    async def live(rig: Rig) -> None:
+        rig.engine.sweeping.ask([(1, 2), (4, 8)], then=16)
+        await swept(rig)
+        assert (rig.engine.gate.cap, rig.engine.config.concurrency) == (16, 16)
+        assert rig.engine.steer.configure({"concurrency": 8}).message == "concurrency 16 → 8", "as before the sweep"
+
+    assert in_life(tmp_path / "run.db", 60, live, concurrency=8)[1] == "done"
+
+    async def twice(rig: Rig) -> None:
+        rig.engine.sweeping.ask([(1, 2)], then=16)
+        await swept(rig)
+        rig.engine.steer.drain()
+
+    in_life(tmp_path / "other.db", 60, twice, concurrency=8)
+    with RunReader(tmp_path / "other.db") as reader:
+        assert reader.meta().config.concurrency == 16
+
+
+def test_other_settings_in_a_sweep_leave_it_alone(tmp_path: Path) -> None:
+    async def live(rig: Rig) -> None:
+        rig.engine.sweeping.ask([(2, 10), (6, 30)])
+        await until(lambda: rig.engine.gate.cap == 6)
+        assert rig.engine.steer.configure({"max_concurrency": 5}).ok
+        assert rig.engine.steer.configure({"rpm": 5_000}).ok
+        assert rig.engine.sweeping.is_active
+        assert rig.snapshot().tuning.sentence == "it goes on when the sweep is over"
+        await swept(rig)
+        assert rig.engine.gate.cap <= 5, "the bounds count from then on"
+
+    rig, ending = in_life(tmp_path / "run.db", 120, live, autotune=Autotune(is_on=True))
+    assert ending == "done"
+    assert [level.concurrency for level in measured(rig)] == [2, 6]
+
+
+def test_the_first_level_is_measured_with_all_its_requests_from_the_start(tmp_path: Path) -> None:
+    """A gate that opens little by little is for a provider that is not known; here it would look like latency."""
+
+    async def live(rig: Rig) -> None:
+        rig.engine.sweeping.ask([(64, 256)])
+        await swept(rig)
+
+    rig, _ = in_life(tmp_path / "run.db", 300, live, concurrency=64)
+    (level,) = measured(rig)
+    assert level.seconds == pytest.approx(4 * 0.4, rel=0.02)
 
 
 def test_a_sweep_that_begins_the_run_sends_nothing_else(tmp_path: Path) -> None:

@@ -20,26 +20,12 @@ from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from batchdeck.store.writer import Store
 from batchdeck.transport.base import Request, Sink
-from tests.core.simulated import Rig, Scripted, ask, good, prompt_rows, refusal, until, virtually
+from tests.core.simulated import STEADY, Rig, Scripted, ask, good, in_life, prompt_rows, refusal, until, virtually
 
-STEADY = SimOptions(latency_ms=400)
 BREAKERLESS = Budget(max_outage=0)
 QUICK = Limits(first_token=4.0, idle=2.0, total=20.0)
 FAULTS = {"400": 0.03, "500": 0.08, "503": 0.05, "hang": 0.02, "stall": 0.03, "reset": 0.04, "garbage": 0.03}
 Live = Callable[[Rig], Coroutine[Any, Any, None]]
-
-
-def in_life(path: Path, items: int, live: Live, sim: SimOptions = STEADY, **given: Any) -> tuple[Rig, str]:
-    """Run a rig to its end while ``live`` acts on it."""
-
-    async def main() -> tuple[Rig, str]:
-        rig = Rig(path, items, sim, **given)
-        run = rig.loop.create_task(rig.run())
-        await live(rig)
-        return rig, await run
-
-    result: tuple[Rig, str] = virtually(main)
-    return result
 
 
 async def passed(rig: Rig, seconds: float) -> None:

@@ -56,6 +56,15 @@ def test_an_answer_that_tells_a_limit_opens_it_at_once() -> None:
     assert gate.in_flight == 50
 
 
+def test_it_can_be_opened_at_once() -> None:
+    gate = Gate(50)
+    gate.open(0.0)
+    gate.widen()
+    while gate.wait(0.0) == 0:
+        gate.enter()
+    assert gate.in_flight == 50
+
+
 def test_silence_opens_it_in_the_end() -> None:
     gate = Gate(200)
     gate.open(5.0)

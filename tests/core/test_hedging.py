@@ -21,8 +21,8 @@ from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from batchdeck.transport.base import Request, Sink
 from tests.core.hedged import STRAGGLING, check_books, play
-from tests.core.simulated import Reply, Rig, ask, good, recount, refusal, until, virtually
-from tests.core.test_engine_waiting import Storm, in_life, passed
+from tests.core.simulated import Reply, Rig, ask, good, in_life, recount, refusal, until, virtually
+from tests.core.test_engine_waiting import Storm, passed
 from tests.core.test_prometheus import NOW, one, scrape
 
 replace = msgspec.structs.replace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
 import pytest
 
 from batchdeck.metrics.histogram import Histogram
@@ -59,6 +60,13 @@ def test_a_turn_is_left_to_work_its_way_through_before_it_counts() -> None:
     assert (first.concurrency, first.throughput) == (10, 10.0)
     assert (second.concurrency, second.throughput) == (20, 20.0), "no second of the ten that came before"
     assert second.began >= 37.0
+
+
+def test_what_failed_is_no_throughput() -> None:
+    """A level whose items fail fast must not look like one that answers fast."""
+    quick = [msgspec.structs.replace(one, done=2, failed=60) for one in seconds(1, 30, 32)]
+    (visit,) = fed(quick).visits()
+    assert visit.throughput == pytest.approx(2.0)
 
 
 def test_a_run_that_has_only_begun_is_not_taken_for_one_that_answers_nothing() -> None:

@@ -18,8 +18,8 @@ from batchdeck.sim.clock import VirtualLoop
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from batchdeck.transport.base import Request, Sink
-from tests.core.simulated import Rig, ask, until, virtually
-from tests.core.test_engine_waiting import in_life, passed
+from tests.core.simulated import Rig, ask, in_life, until, virtually
+from tests.core.test_engine_waiting import passed
 from tests.core.test_prometheus import NOW, one, scrape
 
 SSE = (("content-type", "text/event-stream"),)

@@ -19,7 +19,7 @@ from batchdeck.tune.sweep import compared, fastest, recommended, sentence
 def level(concurrency: int, items: int, seconds: float, **given: Any) -> Measured:
     failed = given.get("failed", 0)
     return Measured(**{
-        "concurrency": concurrency, "items": items, "seconds": seconds, "throughput": items / seconds,
+        "concurrency": concurrency, "items": items, "seconds": seconds, "throughput": (items - failed) / seconds,
         "tokens_rate": 40 * items / seconds, "done": items - failed, "failed": failed, "attempts": items, "retries": 0,
         "rate_limit_hits": 0, "queue_depth": 2.5, "success": 1 - failed / items, **given,
     })  # fmt: skip
@@ -74,7 +74,7 @@ def test_a_level_is_said_in_one_sentence() -> None:
     one, four, ten = compared([*STEADY[:2], level(10, 40, 2.5, failed=2, rate_limit_hits=3)])
     assert sentence(one) == "1 at once: 40 items in 20.00 s, 2/s"
     assert sentence(four) == "4 at once: 40 items in 5.00 s, 8/s, 4.00× one at a time"
-    assert sentence(ten).endswith("16/s, 8.00× one at a time; 3 rate-limit hits; 2 failed")
+    assert sentence(ten).endswith("15.2/s, 7.60× one at a time; 3 rate-limit hits; 2 failed")
 
 
 def test_the_tables_align_and_unknown_is_shown_as_unknown() -> None:
@@ -88,7 +88,7 @@ def test_the_tables_align_and_unknown_is_shown_as_unknown() -> None:
     assert lines[1].split() == [
         "sequential", "40", "20.00s", "2.0/s", "1.00×", "100%", "200ms", "450ms", "1.2s", "200ms"
     ]  # fmt: skip
-    assert lines[2].split() == ["10", "40", "2.50s", "16.0/s", "8.00×", "80%", "—", "—", "—", "—"]
+    assert lines[2].split() == ["10", "40", "2.50s", "14.4/s", "7.20×", "72%", "—", "—", "—", "—"]
     assert lines[5].split()[:6] == ["sequential", "100%", "0", "0", "2.5", "61"]
     assert "90%" in lines[6]
     assert "7 × http_500, 1 × bad␛[31m" in lines[6]

@@ -105,13 +105,16 @@ def plot_lines(measured: Sequence[Measured]) -> list[str]:
     """Good answers a second by concurrency, as bars; of several numbers of items the largest."""
     most = max((one.items for one in measured), default=0)
     shown = sorted((one for one in measured if one.items == most and one.seconds > 0), key=lambda one: one.concurrency)
-    rates = [one.done / one.seconds for one in shown]
-    top = max(rates, default=0.0)
+    top = max((one.throughput for one in shown), default=0.0)
     if len(shown) < 2 or not top:
         return []
     rows = [
-        (at_once(one.concurrency), "█" * max(1, round(WIDTH * good / top)) if good else "", rate(good))
-        for one, good in zip(shown, rates, strict=True)
+        (
+            at_once(one.concurrency),
+            "█" * max(1, round(WIDTH * one.throughput / top)) if one.throughput else "",
+            rate(one.throughput),
+        )
+        for one in shown
     ]
     return table(("AT ONCE", "GOOD ANSWERS A SECOND", ""), rows, (0, 2))
 
@@ -121,7 +124,7 @@ def verdict_lines(measured: Sequence[Measured], said: str) -> Iterator[str]:
     best = fastest(measured)
     if best is not None and len({one.concurrency for one in measured}) > 1:
         gain = f", {times(best.speedup)} one at a time" if best.speedup is not None and best.concurrency > 1 else ""
-        yield f"fastest: {best.concurrency} at once ({rate(best.done / best.seconds)}{gain})"
+        yield f"fastest: {best.concurrency} at once ({rate(best.throughput)}{gain})"
     yield f"concurrency: {inert(said)}"
 
 

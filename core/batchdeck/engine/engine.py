@@ -257,7 +257,7 @@ class Engine:
         reason, until = held if held is not None else (None, None)
         self.waits.hold(now, reason if self.queued else None, until)
         if until is not None:
-            self._wake_at(until)
+            self.wake_at(until)
         return None
 
     def _closed(self, now: float) -> Held | None:
@@ -442,7 +442,7 @@ class Engine:
         if self._stop is None and self._ended is not None:
             self.ahead.pull()
 
-    def _wake_at(self, when: float) -> None:
+    def wake_at(self, when: float) -> None:
         """Dispatch again at ``when``, or earlier if that was wanted already."""
         if self._timer is not None:
             if self._wake <= when:

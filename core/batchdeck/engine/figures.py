@@ -86,7 +86,7 @@ class Figures:
             concurrency=self.concurrency,
             items=self.settled,
             seconds=round(seconds, 6),
-            throughput=round(self.settled / seconds, 6),
+            throughput=round(self.done / seconds, 6),
             tokens_rate=round(self.tokens / seconds, 3),
             done=self.done,
             failed=self.failed,

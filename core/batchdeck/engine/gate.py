@@ -35,6 +35,10 @@ class Gate:
         """Begin (again) with few requests."""
         self._opened, self._began = float(FIRST), now
 
+    def widen(self) -> None:
+        """The whole cap is open at once."""
+        self._opened = math.inf
+
     def answered(self, *, knows: bool) -> None:
         """An answer has begun. knows: its headers told a limit, which spaces requests better than this does."""
         self._opened = math.inf if knows or self._opened >= self.cap else self._opened + 1

@@ -196,7 +196,10 @@ class Hedging:
             work = pair.work
             order = msgspec.structs.replace(first.order, number=work.attempts + 1)
             need = self._engine.admission.quota.need(len(order.body), work.refusals)
-            if self._engine.admission.spaced(now, need) is not None:
+            held = self._engine.admission.spaced(now, need)
+            if held is not None:
+                if held.until is not None:
+                    self._engine.wake_at(held.until)
                 return None
             del self._due[idx]
             work.attempts += 1

@@ -9,7 +9,7 @@ import msgspec
 
 from batchdeck import settings
 from batchdeck.errors import StoreError, UsageError
-from batchdeck.model import Live, Reply, RunConfig
+from batchdeck.model import Autotune, Live, Reply, RunConfig
 from batchdeck.store.writer import Store
 
 if TYPE_CHECKING:
@@ -37,11 +37,14 @@ class Steering:
         before = engine.gate.cap
         after = engine.gate.resize(cap)
         why = " (as many as this process may open files: ulimit -n)" if cap > after else ""
+        # A person's word holds though the number is the present one: of a level that is measured, or of autotune.
+        if engine.config.concurrency != after:
+            self.keep(msgspec.structs.replace(engine.config, concurrency=after))
+        engine.sweeping.overrule(after)
+        engine.tuning.by_hand(after)
         if after == before:
             return Reply(ok=not why, message=f"concurrency is {after}{why}")
         engine.note("concurrency", f"{before} → {after}", after)
-        self.keep(msgspec.structs.replace(engine.config, concurrency=after))
-        engine.tuning.by_hand(after)
         engine.pool.shrink(after)
         engine.dispatch()
         return Reply(ok=True, message=f"concurrency {before} → {after}{why}")
@@ -62,8 +65,10 @@ class Steering:
             self.keep(msgspec.structs.replace(config, concurrency=engine.config.concurrency))
             engine.admission.configure(engine.config, engine.now())
             engine.note("settings", ", ".join(said))
-        if "concurrency" in changed:
-            turned = self._switch(config)
+        # A number that the gate has already is news to a sweep, which would go on with another one.
+        is_other = config.concurrency != engine.gate.cap or engine.sweeping.is_active
+        if "concurrency" in changes and (config.autotune != was or (is_other and not was.is_on)):
+            turned = self._switch(config, was)
             if not turned.ok and not said:
                 return turned
             said.append(turned.message)
@@ -75,12 +80,15 @@ class Steering:
         engine.dispatch()
         return Reply(ok=True, message=", ".join(said) or "nothing changes by that")
 
-    def _switch(self, config: RunConfig) -> Reply:
-        """To a concurrency that is fixed, or to one that the engine finds."""
+    def _switch(self, config: RunConfig, was: Autotune) -> Reply:
+        """To a concurrency that is fixed, or to one that the engine finds. was: what autotune was told until now."""
         engine = self._engine
-        self.keep(msgspec.structs.replace(engine.config, autotune=config.autotune))
+        told = config.autotune
+        self.keep(msgspec.structs.replace(engine.config, autotune=told))
         engine.tuning.begin()
-        if not config.autotune.is_on:
+        if not told.is_on:
+            if was.is_on:
+                engine.note("settings", "concurrency auto → fixed")
             return self.set_concurrency(config.concurrency)
         cap = engine.gate.cap
         engine.note("tune", f"the engine finds the concurrency from now on, beginning with {cap}", cap)
@@ -107,6 +115,7 @@ class Steering:
         if engine.state == "paused":
             engine.state = "running"
             engine.admission.breaker.slept(engine.now() - self._paused_at)
+            engine.tuning.rested()
             self._store.submit(lambda file: file.intend("run"))
             engine.note("resume", "resumed")
             engine.dispatch()

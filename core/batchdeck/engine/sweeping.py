@@ -13,6 +13,8 @@ import math
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from batchdeck.engine.figures import Figures, Outcome
 from batchdeck.engine.queue import Work
 from batchdeck.model import Measured, Reply, Settled, Sweep
@@ -144,8 +146,6 @@ class Sweeping:
             self._read_on()
         if engine.state not in ("running", "paused"):
             self._end("the run ends")
-        elif engine.gate.cap != self._cap:
-            self._end("the concurrency was turned by hand")
         elif engine.state == "paused":
             # With all its items in flight a level loses no time by it.
             if self._level is not None and self._level.started and (self._level.left or engine.queue.backoff):
@@ -153,6 +153,12 @@ class Sweeping:
                 self._level = None
         else:
             self._advance()
+
+    def overrule(self, cap: int) -> None:
+        """A person turned the concurrency: that is what goes on, and nothing more is measured."""
+        if self.is_active:
+            self._then = cap
+            self._end("the concurrency was turned by hand")
 
     def close(self) -> None:
         """The session is over."""
@@ -205,6 +211,7 @@ class Sweeping:
         engine.queue.set_aside()
         engine.admission.allowance = items
         self._turn(at_once)
+        engine.gate.widen()  # so many at once are measured, not how they come to be so many
 
     def _finish(self, level: Figures) -> None:
         """All items of a level are settled."""
@@ -229,8 +236,8 @@ class Sweeping:
         engine.admission.allowance = math.inf
         engine.queue.take_back()
         self._read_on()
-        if engine.gate.cap == self._cap:
-            self._turn(self._then)
+        self._turn(self._then)
+        engine.steer.keep(msgspec.structs.replace(engine.config, concurrency=engine.gate.cap))
         said = f"{len(self._measured)} of {len(self._levels)} levels measured"
         if why:
             said += f", then {why}"

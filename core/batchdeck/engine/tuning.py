@@ -9,7 +9,7 @@ import msgspec
 from batchdeck.engine.attempt import Flight
 from batchdeck.model import ServerLoad, Settled
 from batchdeck.model import Tuning as State
-from batchdeck.tune.autotune import FIRST, Autotune, Turn
+from batchdeck.tune.autotune import FIRST, Autotune, Phase, Turn
 from batchdeck.tune.stay import Landed
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Tuning:
         """A session begins, the bounds are others, or it is switched: it starts anew from the cap as it is."""
         engine = self._engine
         self._policy = None
-        if not engine.config.autotune.is_on:
-            return
+        if not engine.config.autotune.is_on or engine.sweeping.is_active:
+            return  # a sweep turns the cap itself, and calls this when it is over
         least, most = self._bounds()
         cap = engine.gate.cap
         if not engine.counts.attempts and not engine.gate.in_flight:
@@ -74,9 +74,14 @@ class Tuning:
         """What the server says of itself."""
         if self._policy is None or not self._may_turn:
             return
-        turn = self._policy.queueing(self._engine.now(), load.waiting)
+        turn = self._policy.queueing(self._engine.now(), load.running, load.waiting)
         if turn is not None:
             self._carry_out(turn)
+
+    def rested(self) -> None:
+        """A pause is over."""
+        if self._policy is not None:
+            self._policy.rested(self._engine.now())
 
     def by_hand(self, cap: int) -> None:
         """A person turned the cap: no higher by itself from now on."""
@@ -93,11 +98,13 @@ class Tuning:
         return f"auto: {self._policy.sentence}" if self._policy is not None else ""
 
     def state(self) -> State:
-        least, most = self._bounds()
-        policy, ceiling = self._policy, self._engine.config.autotune.ceiling
-        if policy is None:
+        told = self._engine.config.autotune
+        (least, most), policy = self._bounds(), self._policy
+        if not told.is_on:
             return State(least=least, most=most)
-        return State(is_on=True, phase=policy.phase, sentence=policy.sentence, least=least, most=most, ceiling=ceiling)
+        phase: Phase = policy.phase if policy is not None else "resting"
+        sentence = policy.sentence if policy is not None else "it goes on when the sweep is over"
+        return State(is_on=True, phase=phase, sentence=sentence, least=least, most=most, ceiling=told.ceiling)
 
     @property
     def _may_turn(self) -> bool:
@@ -105,12 +112,10 @@ class Tuning:
         return self._engine.state == "running" and not self._engine.sweeping.is_active
 
     def _bounds(self) -> tuple[int, int]:
-        said = self._engine.config.autotune
-        most = min(said.most or self._engine.gate.most, self._engine.gate.most)
-        if said.ceiling is not None:
-            most = min(most, said.ceiling)
-        least = said.least or 1
-        return min(least, most), most
+        """A person's hand counts for more than what was said before the run."""
+        told, possible = self._engine.config.autotune, self._engine.gate.most
+        most = min(possible, told.ceiling if told.ceiling is not None else told.most or possible)
+        return min(told.least or 1, most), most
 
     def _carry_out(self, turn: Turn) -> None:
         engine = self._engine

@@ -57,8 +57,9 @@ BACK = 0.7
 """Of the cap is left where 429s come and no lower level is known to be good."""
 REFUSALS, REFUSED = 3, 0.02
 """429s at a level, in number and as a share, from which it is too high."""
-QUEUED = 0.1
-"""Share of the cap that waits at the server from which it is too many."""
+QUEUED, ALONE = 0.1, 1.2
+"""Share of the cap that waits at the server from which it is too many; and how many times as many as are in flight here
+a server may have that nobody else uses."""
 TRIES, LOOKS = 3, 2
 """Guesses between two levels, and second looks at one that may be as good as a higher one."""
 
@@ -147,16 +148,22 @@ class Autotune:
         self.phase, self.sentence = "measuring", f"{cap} by hand, and no more by itself"
         self._moved(cap, now, self._in_flight)
 
-    def queueing(self, now: float, waiting: int) -> Turn | None:
-        """The server itself says how many requests wait in it, asked now and then: vLLM does. Where they do so twice,
-        there is no need to measure how much slower it became."""
-        self._queues = self._queues + 1 if waiting >= max(1.0, QUEUED * self.cap) else 0
+    def queueing(self, now: float, running: int, waiting: int) -> Turn | None:
+        """The server itself says how many requests it works on and how many wait in it, asked now and then: vLLM does.
+        Where they do so twice, there is no need to measure how much slower it became. With others' requests among them
+        it tells nothing: there it is latency that does."""
+        is_ours = running + waiting <= ALONE * self._in_flight + 1
+        self._queues = self._queues + 1 if is_ours and waiting >= max(1.0, QUEUED * self.cap) else 0
         if self._queues < 2 or self.phase != "climbing" or self._is_falling or self.cap <= self.least:
             return None
-        wanted = max(self.least, self.cap - waiting, *(n for n in self._known if n < self.cap))
+        wanted = max(self.least, self.cap - waiting, self.cap // 2, *(n for n in self._known if n < self.cap))
         if wanted >= self.cap:
             return None
         return self._turn(now, wanted, "measuring", f"{waiting} of {self.cap} wait at the server: trying {wanted}")
+
+    def rested(self, now: float) -> None:
+        """A pause is over: nothing of it is anybody's latency, and its emptiness is nobody's limit."""
+        self._stay = Stay(self.cap, now, self._in_flight)
 
     # -- decisions
 

@@ -33,7 +33,8 @@ HALF = 900.0
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
-    """One stay at a concurrency, settled. ``began``, ``ended``: engine seconds. ``throughput``: items a second.
+    """One stay at a concurrency, settled. ``began``, ``ended``: engine seconds. ``items``, ``throughput``:
+    good answers, in all and a second.
 
     ``refused``: share of the attempts that were answered 429. ``in_flight``: on average. ``held``: seconds that each
     reason held the run. ``answers``, ``first_tokens``: latencies as counts by bucket of ``metrics.histogram``.
@@ -79,7 +80,8 @@ class _Stay:
         for reason, seconds in sample.held.items():
             self.held[reason] = self.held.get(reason, 0.0) + seconds
         self.seconds += sample.dt
-        self.items += sample.done + sample.failed
+        # To fail fast is no throughput.
+        self.items += sample.done
         self.tokens += sample.tokens_out
         self.attempts += sample.attempts
         self.hits += sample.rate_limit_hits

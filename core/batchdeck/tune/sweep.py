@@ -31,9 +31,9 @@ def _compared(one: Measured, alone: Sequence[Measured]) -> Measured:
 
 
 def recommended(measured: Sequence[Measured], most: int, rng: random.Random) -> Recommendation:
-    """What concurrency to set, up to ``most``; by what was answered well, since to fail fast is no throughput."""
+    """What concurrency to set, up to ``most``."""
     levels = [
-        Level(concurrency=one.concurrency, throughput=one.done / one.seconds, seconds=one.seconds)
+        Level(concurrency=one.concurrency, throughput=one.throughput, seconds=one.seconds)
         for one in measured
         if one.seconds > 0
     ]
@@ -48,8 +48,8 @@ def recommended(measured: Sequence[Measured], most: int, rng: random.Random) -> 
 
 def fastest(measured: Sequence[Measured]) -> Measured | None:
     """The level with the most good answers a second; of two alike the one with fewer at once. None: no good answer."""
-    good = [one for one in measured if one.done and one.seconds > 0]
-    return max(good, key=lambda one: (one.done / one.seconds, -one.concurrency), default=None)
+    good = [one for one in measured if one.throughput > 0]
+    return max(good, key=lambda one: (one.throughput, -one.concurrency), default=None)
 
 
 def sentence(one: Measured) -> str:

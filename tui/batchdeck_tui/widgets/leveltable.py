@@ -48,7 +48,7 @@ _COLUMNS = (
     _Column("p95", 8, lambda row: duration(row.e2e.p95 if row.e2e else None)),
     _Column("p99", 8, lambda row: duration(row.e2e.p99 if row.e2e else None)),
     _Column("TTFT", 8, lambda row: duration(row.ttft.p50 if row.ttft else None)),
-    _Column("429s", 8, lambda row: UNKNOWN if row.refused is None else share(row.refused)),
+    _Column("429s", 7, lambda row: UNKNOWN if row.refused is None else share(row.refused)),
 )
 LEAST_IMPORTANT = ("tok/s", "seconds", "p99", "TTFT", "p95")
 """Columns that are left out first where there is no room."""
