@@ -241,4 +241,4 @@ async def test_a_run_that_goes_is_measured_from_another_terminal(tmp_path: Path,
     assert batchdeck("ctl", "cancel").returncode == 0
     wait_until_free(run)
     with RunReader(run) as reader:
-        assert reader.meta().config.concurrency == 3
+        assert reader.meta().config.concurrency == 5
