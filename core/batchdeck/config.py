@@ -59,6 +59,11 @@ def log_path(run: Path) -> Path:
     return Path(os.path.realpath(run) + ".log")
 
 
+def index_path(run: Path) -> Path:
+    """Beside the run file itself: what its rows are found by. It may be deleted."""
+    return Path(os.path.realpath(run) + ".index")
+
+
 def socket_path(run: Path) -> Path:
     """A short path (108 bytes is the limit of a Unix socket) for the control socket of a run.
 

@@ -96,32 +96,18 @@ def test_an_item_with_thousands_of_attempts_shows_the_newest(tmp_path: Path) -> 
         assert [attempt.number for attempt in detail.attempts] == list(range(801, 1_001))
 
 
-def test_rows_are_found_by_state_by_error_and_by_words(run: RunFile) -> None:
+def test_rows_are_found_by_state_and_by_error(run: RunFile) -> None:
     with RunReader(run.path) as reader:
         assert list(reader.select()) == list(range(10))
         assert list(reader.select("done")) == [0, 1, 2, 3, 4]
         assert list(reader.select("queued")) == [7, 8, 9]
         assert list(reader.select(error_type="truncated")) == [6]
-        assert list(reader.select(search="ANSWER 3")) == [3]
-        assert list(reader.select(search="row 8")) == [8]
-        assert list(reader.select("failed", search="http")) == [5]
-        assert list(reader.select(search="nowhere")) == []
+        assert list(reader.select("done", error_type="truncated")) == []
     run.close()
 
 
-def test_a_search_takes_its_words_literally(tmp_path: Path) -> None:
-    file = create(tmp_path / "run.db", 3)
-    settle(file, settlement(0, text="100% sure"), settlement(1, text="100 times"), settlement(2, text=r"a_b\c"))
-    file.close()
-    with RunReader(tmp_path / "run.db") as reader:
-        assert list(reader.select(search="100%")) == [0]
-        assert list(reader.select(search="a_b")) == [2]
-        assert list(reader.select(search="aXb")) == []
-        assert list(reader.select(search="b\\c")) == [2]
-
-
 def test_many_rows_are_read_in_short_transactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CHUNK", 7)
+    monkeypatch.setattr(reading, "NARROW", 7)
     file = create(tmp_path / "run.db", 1_200)
     settle(file, *[settlement(idx) for idx in range(0, 1_200, 2)])
     with RunReader(tmp_path / "run.db") as reader:
@@ -200,7 +186,7 @@ def test_a_search_can_be_broken_off(tmp_path: Path) -> None:
         # The progress handler stands in for a person: it breaks the query off while it runs.
         reader._db.set_progress_handler(lambda: (started.set(), reader.interrupt(), 0)[-1], 2_000)
         with pytest.raises(StoreError, match="interrupted"):
-            reader.select(search="not there")
+            reader.select(error_type="not there")
         assert started.is_set()
         reader._db.set_progress_handler(None, 0)
         assert len(reader.select()) == 20_000

@@ -16,6 +16,7 @@ from textual import on
 from textual.app import App, ComposeResult
 
 from batchdeck.model import LiveRow, Row
+from batchdeck_tui.selection import Selection
 from batchdeck_tui.widgets.cells import fit, fit_tail, one_line, wrap
 from batchdeck_tui.widgets.charts import Chart
 from batchdeck_tui.widgets.columns import gap, layout, row_cells
@@ -228,20 +229,20 @@ async def test_a_filter_keeps_the_cursor_on_its_row(tmp_path: Path) -> None:
     app = TableApp(RowSource(make_run(tmp_path / "run.db", 300, failed=range(0, 300, 7))))
     async with app.run_test(size=(100, 24)) as pilot:
         app.table.move_to(70)
-        app.table.select_ids(array("q", range(0, 300, 7)))
+        app.table.select(Selection(array("q", range(0, 300, 7))))
         await pilot.pause()
         assert app.table.cursor_idx == 70
         assert 70 in app.table.visible_indices()
         assert all(idx % 7 == 0 for idx in app.table.visible_indices())
-        app.table.select_ids(array("q", [3, 90, 200]))
+        app.table.select(Selection(array("q", [3, 90, 200])))
         await pilot.pause()
         assert app.table.cursor_idx == 90, "the next one, as 70 is not among them"
         assert app.table.visible_indices() == [3, 90, 200]
-        app.table.select_ids(array("q"))
+        app.table.select(Selection(array("q")))
         await pilot.pause()
         assert app.table.cursor_idx is None
         assert "no row matches" in app.lines()[2]
-        app.table.select_ids(None)
+        app.table.select(None)
         await pilot.pause()
         assert len(app.table.visible_indices()) == 23
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple, cast
 
 from textual.message import Message
 
@@ -14,12 +14,14 @@ from batchdeck import lock
 from batchdeck.config import log_path
 from batchdeck.control.client import ControlClient
 from batchdeck.errors import BatchdeckError, EngineGone, StoreError
-from batchdeck.model import Command, Counts, Detail, ItemState, Reply, Snapshot
+from batchdeck.model import Command, Counts, Detail, Reply, Snapshot
+from batchdeck.store.index import Query, RunIndex
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.commandline import call
 from batchdeck_tui.following import page_top
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.reading import Reading
+from batchdeck_tui.selection import Selection
 
 FASTEST, SLOWEST = 0.1, 0.25
 """Seconds between two snapshots that are handed on, by how long the console takes to paint one."""
@@ -28,9 +30,23 @@ REST = 2.0
 SLOW_PAINT = 0.05
 PROBE = 1.0
 """Seconds between two looks whether an engine has come (back)."""
+COPYING = 0.3
+"""Seconds that a search waits for the index to be brought up to date; what is not in it by then is found later."""
 LOG_LINES = 5
 LOG_BYTES = 8192
 _STARTED = re.compile(r" INFO batchdeck\.engine: (?:started|resumed): ")
+
+
+class Found(NamedTuple):
+    """Rows that match. ``missing``: rows that were not looked at yet."""
+
+    rows: Selection
+    missing: int = 0
+
+
+def _found(index: RunIndex, query: Query) -> Found:
+    rows = index.select(query)
+    return Found(Selection(rows, sorted=query.is_ascending), index.items - index.copied)
 
 
 class RunBridge:
@@ -46,8 +62,9 @@ class RunBridge:
         self._post = post
         self._is_behind = is_behind
         self._client: ControlClient | None = None
-        self._file = Reading(path)
-        self._search = Reading(path)
+        self._file = Reading(path, RunReader)
+        self._search = Reading(path, RunReader)
+        self._index = Reading(path, RunIndex)
         self._interval = FASTEST
         self._snapshot: Snapshot | None = None
         self._ticked = asyncio.Event()
@@ -76,6 +93,7 @@ class RunBridge:
         finally:
             self._file.close()
             self._search.close()
+            self._index.close()
 
     async def _watch_engine(self) -> None:
         await self._tell_file()
@@ -134,10 +152,31 @@ class RunBridge:
         """All that the file knows of one item. Raises ``StoreError``."""
         return await self._file.ask(lambda reader: reader.detail(idx))
 
-    async def select(self, state: ItemState | None, search: str | None, error_type: str | None) -> array[int]:
-        """Indices of the settled rows that match. Cancel it for a newer search. Raises ``StoreError``."""
-        kept = None if state == "in_flight" else state
-        return await self._search.ask(lambda reader: reader.select(kept, search or None, error_type))
+    async def select(self, query: Query) -> Found:
+        """The settled rows that match. Cancel it for a newer search. Raises ``StoreError``."""
+        if query == Query(state=query.state):
+            state = cast("Literal['queued', 'done', 'failed', 'skipped'] | None", query.state)
+            rows = await self._search.ask(lambda reader: reader.select(state))
+            return Found(Selection(rows))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + COPYING
+        while await self._index.ask(lambda index: index.catch_up()) and loop.time() < end:
+            pass
+        return await self._index.ask(lambda index: _found(index, query))
+
+    async def copy(self) -> None:
+        """Bring the index up to date, in steps between which a search has its turn. Raises ``StoreError``."""
+        while await self._index.ask(lambda index: index.catch_up()):
+            pass
+
+    async def next_match(self, words: str, idx: int, step: int) -> int | None:
+        """The next row with these words (step 1) or the one before (-1), of all rows. Raises ``StoreError``."""
+        await self.copy()
+        return await self._index.ask(lambda index: index.next_match(words, idx, step))
+
+    async def idx_of(self, custom_id: str) -> int | None:
+        """The item of this id. Raises ``StoreError``."""
+        return await self._index.ask(lambda index: index.idx_of(custom_id))
 
     async def _follow(self, endpoint: str) -> bool:
         """Hand on what the engine says until it ends; False when it never said a word."""

@@ -1,4 +1,4 @@
-"""Reads a run file in a thread, one query at a time, and ends a query that nobody waits for any more."""
+"""Asks a run's file, or its index, in a thread, one query at a time; ends one that nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -6,30 +6,40 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from batchdeck.errors import StoreError
-from batchdeck.store.reader import RunReader
+
+
+class Askable(Protocol):
+    """What can be asked from any thread, and interrupted from another."""
+
+    def interrupt(self) -> None: ...
+
+    def close(self) -> None: ...
+
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Askable)
 
 ASK_AGAIN = 0.02
 """Seconds between two interrupts: one that falls between two queries is lost."""
 
 
-class Reading:
-    """A ``RunReader`` of its own for questions that may take long. Opened with the first one."""
+class Reading(Generic[R]):
+    """A reader of its own for questions that may take long. Opened with the first one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: Callable[[Path], R]) -> None:
         self._path = path
-        self._reader: RunReader | None = None
+        self._opened = opened
+        self._reader: R | None = None
         self._closed = False
         self._turn = asyncio.Lock()
         # SQLite crashes when a connection is closed under a query, and a task can be cancelled twice and leave its
         # thread behind: only the thread itself knows that it is done.
         self._busy = threading.Lock()
 
-    async def ask(self, question: Callable[[RunReader], T]) -> T:
+    async def ask(self, question: Callable[[R], T]) -> T:
         """The answer, or ``StoreError``. Cancelling the caller interrupts the query and waits until it has ended."""
         async with self._turn:
             answer = asyncio.ensure_future(asyncio.to_thread(self._answer, question))
@@ -58,12 +68,12 @@ class Reading:
         if self._reader is not None:
             self._reader.interrupt()
 
-    def _answer(self, question: Callable[[RunReader], T]) -> T:
+    def _answer(self, question: Callable[[R], T]) -> T:
         with self._busy:
             if self._closed:
                 raise StoreError(f"{self._path}: closed")
             if self._reader is None:
-                self._reader = RunReader(self._path)
+                self._reader = self._opened(self._path)
             return question(self._reader)
 
 

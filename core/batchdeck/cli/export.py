@@ -80,12 +80,12 @@ def _format(given: str | None, target: Path | None) -> Format:
 
 
 def _check_target(target: Path, run: Path) -> None:
-    from batchdeck.config import lock_path, log_path
+    from batchdeck.config import index_path, lock_path, log_path
     from batchdeck.errors import UsageError
 
     real = os.path.realpath(target)
     file = os.path.realpath(run)
-    own: list[str | Path] = [file, lock_path(run), log_path(run), f"{file}-wal", f"{file}-shm"]
+    own: list[str | Path] = [file, lock_path(run), log_path(run), index_path(run), f"{file}-wal", f"{file}-shm"]
     if real in [os.path.realpath(file) for file in own]:
         raise UsageError(f"{target} belongs to the run itself; write to another file")
 

@@ -1,33 +1,79 @@
-"""Which rows of a run are listed."""
+"""Which rows of a run are listed, and in which order."""
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from batchdeck.model import ItemState
+from batchdeck.store.index import Order, Query
+from batchdeck_tui.asking import Asked, Range, said, written
+from batchdeck_tui.selection import Selection
 
+_TITLES: dict[Order, str] = {"idx": "#", "tokens": "tok", "seconds": "time"}
 STATES: tuple[ItemState | None, ...] = (None, "in_flight", "queued", "done", "failed")
 """In the order in which the filter key turns through them; None lists all."""
 
 
 @dataclass(frozen=True)
 class RowFilter:
-    """A state or a class of errors, words to search for, both, or neither."""
+    """A state or a class of errors, words to search for, how answers ended, bounds of figures; or none of these."""
 
     state: ItemState | None = None
     words: str = ""
     error_type: str | None = None
+    finish_reason: str | None = None
+    ranges: tuple[Range, ...] = ()
+    order: Order = "idx"
+    descending: bool = False
 
     def __bool__(self) -> bool:
-        return self.state is not None or self.error_type is not None or bool(self.words)
+        return self != RowFilter()
 
     def __str__(self) -> str:
-        said = [self.state.replace("_", " ")] if self.state else []
-        said += [f"✗ {self.error_type}"] if self.error_type is not None else []
-        return "  ·  ".join([*said, f"“{self.words}”"] if self.words else said)
+        parts = [self.state.replace("_", " ")] if self.state else []
+        parts += [f"✗ {self.error_type}"] if self.error_type is not None else []
+        parts += [f"ended by {self.finish_reason}"] if self.finish_reason is not None else []
+        parts += [said(one) for one in self.ranges]
+        parts += [f"“{self.words}”"] if self.words else []
+        if self.is_ordered:
+            parts.append(f"by {_TITLES.get(self.order, self.order)} {'↓' if self.descending else '↑'}")
+        return "  ·  ".join(parts)
+
+    @property
+    def query(self) -> Query:
+        """What the run file is asked for; which rows are in flight it does not know."""
+        return Query(
+            state=None if self.is_live else self.state, error_type=self.error_type, words=self.words,
+            finish_reason=self.finish_reason, ranges=self.ranges, order=self.order, descending=self.descending,
+        )  # fmt: skip
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether in another order than the input's."""
+        return self.order != "idx" or self.descending
+
+    @property
+    def line(self) -> str:
+        """What stands in the search line when it is opened."""
+        return written(self.words, self.finish_reason, self.ranges)
+
+    def asking(self, asked: Asked) -> RowFilter:
+        """For what was typed. A state or a class that was chosen stays where none is typed."""
+        chosen = asked.state is not None or asked.error_type is not None
+        return replace(
+            self, words=asked.words, finish_reason=asked.finish_reason, ranges=asked.ranges,
+            state=asked.state if chosen else self.state, error_type=asked.error_type if chosen else self.error_type,
+        )  # fmt: skip
+
+    def ordered(self, order: Order) -> RowFilter:
+        """By a column; the largest first, where that is what one looks for. Once more: the other way; then not."""
+        largest_first = order in ("tokens", "ttft", "seconds", "tries", "cost", "idx")
+        if order != self.order:
+            return replace(self, order=order, descending=largest_first)
+        if self.descending == largest_first and order != "idx":
+            return replace(self, descending=not largest_first)
+        return replace(self, order="idx", descending=order == "idx" and not self.descending)
 
     @property
     def is_live(self) -> bool:
@@ -37,7 +83,7 @@ class RowFilter:
     @property
     def asks_file(self) -> bool:
         """Whether the run file must be searched."""
-        return bool(self.words) or self.error_type is not None or (self.state is not None and not self.is_live)
+        return self.query != Query()
 
     @property
     def needs_census(self) -> bool:
@@ -79,14 +125,7 @@ class Flights:
         """Its answer is here: what was in flight only before is told right by it."""
         self._seen = {idx: seen for idx, seen in self._seen.items() if seen >= look}
 
-    def queued(self, found: array[int]) -> array[int]:
-        """Of the rows that the file calls queued (ascending) those that are."""
+    def queued(self, found: Selection) -> Selection:
+        """Of the rows that the file calls queued those that are."""
         self._seen |= dict.fromkeys(self.now, self._look)
-        kept, start = array("q"), 0
-        for idx in sorted(self._seen):
-            at = bisect_left(found, idx, start)
-            if at < len(found) and found[at] == idx:
-                kept.extend(found[start:at])
-                start = at + 1
-        kept.extend(found[start:])
-        return kept
+        return found.without(frozenset(self._seen))

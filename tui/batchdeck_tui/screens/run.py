@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,10 +17,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Footer, Input, Static
 
-from batchdeck.errors import StoreError
+from batchdeck.errors import StoreError, UsageError
 from batchdeck.inert import inert, inert_lines
 from batchdeck.model import Reply, RunMeta, Snapshot
-from batchdeck_tui.bridge import RunBridge
+from batchdeck.store.index import KEPT_FROM
+from batchdeck_tui.asking import HINT, asked
+from batchdeck_tui.bridge import Found, RunBridge
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.listing import last_holder
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
@@ -28,6 +31,7 @@ from batchdeck_tui.screens.limiting import LIMITING
 from batchdeck_tui.screens.rowfilter import Flights, RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
 from batchdeck_tui.screens.tuning import TUNING, TuningScreen
+from batchdeck_tui.selection import Selection
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.detail import DetailPane
@@ -72,9 +76,13 @@ class RunScreen(TuningScreen):
         super().__init__(path, RunBridge(path, self.post_message, lambda: self.door.is_behind))
         self._source: RowSource | None = None
         self._filter = RowFilter()
-        self._found: array[int] | None = None
+        self._found: Found | None = None
         """What the file found for the filter."""
         self._flights = Flights()
+        self._sought = ""
+        """The words that were searched for last."""
+        self._goes = False
+        """Whether the search line takes the number of a row."""
         self._stale = False
         self._opened: int | None = None
         self._opened_settled = False
@@ -97,7 +105,7 @@ class RunScreen(TuningScreen):
                 yield Charts(id="charts")
                 yield ErrorList(id="errors")
                 yield Static(id="log", markup=False)
-        yield SearchBox(id="search", placeholder="search prompts, answers, errors, ids", compact=True)
+        yield SearchBox(id="search", placeholder=HINT, compact=True)
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -113,6 +121,8 @@ class RunScreen(TuningScreen):
         self.table.attach(self._source)
         self.run_worker(self.bridge.watch(), group="bridge", exit_on_error=True)
         self.set_interval(SELECT_AGAIN, self._select_again)
+        if self._source.items >= KEPT_FROM:
+            self.set_timer(SELECT_AGAIN, self._copy)  # so that the first search need not wait for it
 
     def on_unmount(self) -> None:
         if self._source is not None:
@@ -207,12 +217,79 @@ class RunScreen(TuningScreen):
         self._narrow(self._filter.turned(step))
 
     def action_search(self) -> None:
-        self.open_search(self._filter.words)
+        self._type(self._filter.line, HINT, goes=False)
+
+    def action_goto(self) -> None:
+        self._type("", "number of a row, 50%, or a custom_id", goes=True)
+
+    def _type(self, text: str, hint: str, *, goes: bool) -> None:
+        self._goes = goes
+        self.query_one("#search", SearchBox).placeholder = hint
+        self.open_search(text)
 
     @on(Input.Submitted, "#search")
     def _search(self, message: Input.Submitted) -> None:
+        text = message.value.strip()
+        if self._goes:
+            self.close_search()
+            self._go(text)
+            return
+        try:
+            wanted = self._filter.asking(asked(text))
+        except UsageError as error:
+            self.door.say(Reply(ok=False, message=inert(str(error))))
+            return
         self.close_search()
-        self._narrow(replace(self._filter, words=message.value.strip()))
+        self._sought = wanted.words or self._sought
+        self._narrow(wanted)
+
+    @work(exclusive=True, group="go")
+    async def _go(self, text: str) -> None:
+        items = self._source.items if self._source is not None else 0
+        idx: int | None = None
+        if text.isdecimal() and len(text) < 19:
+            idx = int(text)
+        elif text.endswith("%") and text[:-1].isdecimal() and items:
+            idx = min(items - 1, items * int(text[:-1]) // 100)
+        if idx is None or idx >= items:
+            try:
+                idx = await self.bridge.idx_of(text) if text else None
+            except StoreError as error:
+                self.door.say(Reply(ok=False, message=str(error)))
+                return
+        if idx is None:
+            said = f"there is no row “{inert(text[:60])}”; the last one is {items - 1}"
+            self.door.say(Reply(ok=False, message=said if text else "a row's number, 50%, or a custom_id"))
+        elif not self.table.go_to(idx):
+            self.door.say(Reply(ok=False, message=f"row {idx} is not among those listed; esc shows all"))
+
+    @work(exclusive=True, group="go")
+    async def action_match(self, step: int) -> None:
+        """To the next row with the words searched for last. Where only such rows are listed it is the next one."""
+        if not self._sought:
+            self.door.say(Reply(ok=False, message="nothing was searched for yet: / takes words"))
+            return
+        if self._filter:
+            if not self._filter.words:
+                self._narrow(replace(self._filter, words=self._sought))
+            else:
+                self.table.step_round(step)
+            return
+        self.table.highlight = self._sought
+        here = self.table.cursor_idx
+        try:
+            idx = await self.bridge.next_match(self._sought, -1 if here is None else here, step)
+        except StoreError as error:
+            self.door.say(Reply(ok=False, message=str(error)))
+            return
+        if idx is None:
+            self.door.say(Reply(ok=False, message=f"no row has “{inert(self._sought[:60])}”"))
+        else:
+            self.table.go_to(idx)
+
+    @on(ResultsTable.Ordered)
+    def _ordered(self, message: ResultsTable.Ordered) -> None:
+        self._narrow(self._filter.ordered(message.order))
 
     @on(ErrorList.Chosen)
     def _class_chosen(self, message: ErrorList.Chosen) -> None:
@@ -232,22 +309,36 @@ class RunScreen(TuningScreen):
             self.query_one("#filtered", Static).update(Content(inert(f"{wanted}  …")))
             self._select(wanted)
         elif wanted.is_live:
-            self._list(array("q"))
+            self._list(Selection(array("q")))
         else:
-            self.table.select_ids(None)
+            self.table.select(None)
+        self.table.order = (wanted.order, wanted.descending) if wanted.is_ordered else None
         self._look()
 
     @work(exclusive=True, group="select")
     async def _select(self, wanted: RowFilter) -> None:
         look = self._flights.ask()
         try:
-            found = await self.bridge.select(wanted.state, wanted.words, wanted.error_type)
+            found = await self.bridge.select(wanted.query)
         except StoreError as error:
             self.door.say(Reply(ok=False, message=str(error)))
             return
         self._found = found
+        if found.missing:
+            self._stale = True
+            self._copy()
         self._flights.answered(look)
         self._list_as_flown()
+
+    @work(group="copy")
+    async def _copy(self) -> None:
+        """Bring the index up to date beside all else, once at a time."""
+        if sum(worker.group == "copy" and worker.is_running for worker in self.workers) > 1:
+            return
+        try:
+            await self.bridge.copy()
+        except StoreError as error:
+            self.log.warning(str(error))
 
     def _select_again(self) -> None:
         """Rows settled under a filter: look again, but never interrupt a look for that."""
@@ -260,14 +351,18 @@ class RunScreen(TuningScreen):
         """What the file found, with what the engine says of the rows in flight."""
         found, flights = self._found, self._flights
         if self._filter.is_live:
-            flying = flights.now & set(found or ()) if self._filter.words else flights.now
-            self._list(array("q", sorted(flying)))
+            flying: Iterable[int] = flights.now
+            if self._filter.asks_file:
+                flying = (idx for idx in flights.now if found is not None and found.rows.place(idx) is not None)
+            self._list(Selection(array("q", sorted(flying))))
         elif found is not None:
-            self._list(flights.queued(found) if self._filter.state == "queued" else found)
+            self._list(flights.queued(found.rows) if self._filter.state == "queued" else found.rows, found.missing)
 
-    def _list(self, found: array[int]) -> None:
-        self.table.select_ids(found)
-        count = f"{len(found):,} row{'' if len(found) == 1 else 's'}".replace(",", "\u202f")
+    def _list(self, listed: Selection, missing: int = 0) -> None:
+        self.table.select(listed)
+        count = f"{len(listed):,} row{'' if len(listed) == 1 else 's'}".replace(",", "\u202f")
+        if missing:
+            count += f", {missing:,} are still to be looked at".replace(",", "\u202f")
         self.query_one("#filtered", Static).update(
             Content.assemble((inert(str(self._filter)), "$warning"), (f"  {count}   esc shows all", MUTED))
         )

@@ -7,12 +7,18 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from batchdeck.model import ItemState, LiveRow, Row
+from batchdeck.store.index import Order
 from batchdeck_tui.format import duration, money, short
 from batchdeck_tui.widgets.cells import fit, fit_tail, one_line
 
 Cell = tuple[str, str]
 """Text of exactly the column's width, and the name of its style."""
 
+ORDERED: dict[str, Order] = {
+    "#": "idx", "state": "state", "prompt": "prompt", "answer": "answer", "tok": "tokens", "ttft": "ttft",
+    "time": "seconds", "tries": "tries", "cost": "cost",
+}  # fmt: skip
+"""By column: what its rows are ordered by."""
 GLYPHS: dict[ItemState, str] = {"queued": "·", "in_flight": "▶", "done": "✓", "failed": "✗", "skipped": "–"}
 _PHASES = {"connecting": "○", "waiting": "…", "streaming": "▶", "store": "●"}
 _PHASE_WORDS = {
@@ -69,8 +75,27 @@ def gap(width: int) -> int:
     return 2 if width >= _ROOMY else 1
 
 
-def header(columns: tuple[Column, ...]) -> tuple[Cell, ...]:
-    return tuple((fit(column.title, column.width, right=column.right), "header") for column in columns)
+def header(columns: tuple[Column, ...], order: tuple[Order, bool] | None = None) -> tuple[Cell, ...]:
+    """order: the column that the rows are ordered by, which an arrow tells, and whether the largest is first."""
+    cells: list[Cell] = []
+    for column in columns:
+        title = column.title
+        if order is not None and ORDERED[column.name] == order[0]:
+            arrow = "↓" if order[1] else "↑"
+            # where the name has no room beside it the arrow says enough
+            title = f"{title}{arrow}" if len(title) < column.width else arrow
+        cells.append((fit(title, column.width, right=column.right), "header"))
+    return tuple(cells)
+
+
+def order_at(columns: tuple[Column, ...], x: int, between: int) -> Order | None:
+    """The order of the column whose title stands at this cell of a line."""
+    left = 1
+    for column in columns:
+        if left <= x < left + column.width + between:
+            return ORDERED[column.name]
+        left += column.width + between
+    return None
 
 
 def row_cells(columns: tuple[Column, ...], idx: int, row: Row | None, live: LiveRow | None) -> tuple[Cell, ...]:

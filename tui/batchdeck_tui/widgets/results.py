@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import ClassVar
 
 from rich.style import Style
@@ -14,8 +13,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from batchdeck.model import LiveRow
+from batchdeck.store.index import Order
+from batchdeck_tui.selection import Selection
 from batchdeck_tui.widgets.cells import fit, one_line, strip
-from batchdeck_tui.widgets.columns import Cell, Column, gap, header, layout, row_cells
+from batchdeck_tui.widgets.columns import Cell, Column, gap, header, layout, order_at, row_cells
 from batchdeck_tui.widgets.rowsource import RowSource
 
 _STYLES = ("header", "text", "dim", "number", "queued", "in_flight", "done", "failed", "skipped", "error", "retried")
@@ -74,6 +75,13 @@ class ResultsTable(ScrollView, can_focus=True):
             super().__init__()
             self.idx = idx
 
+    class Ordered(Message):
+        """A click on a column's title: the rows are wanted in its order."""
+
+        def __init__(self, order: Order) -> None:
+            super().__init__()
+            self.order = order
+
     def __init__(
         self,
         source: RowSource | None = None,
@@ -92,6 +100,7 @@ class ResultsTable(ScrollView, can_focus=True):
         """Whether a person moved the cursor since this was taken back. True at once, before any message tells of it."""
         self._announced: int | None = None
         self._highlight = ""
+        self._order: tuple[Order, bool] | None = None
         self._painted: dict[int, object] = {}
         self._looks: dict[str, Style] = {}
 
@@ -128,14 +137,14 @@ class ResultsTable(ScrollView, can_focus=True):
             self._reshape(repaint=False)
         self._repaint_changed()
 
-    def select_ids(self, indices: array[int] | None) -> None:
-        """Show only these items (ascending), or all. The cursor stays on its item, or on the one nearest after it."""
+    def select(self, selection: Selection | None) -> None:
+        """Show only these items, or all. The cursor stays on its item, or on the one nearest after it."""
         if self.source is None:
             return
-        if indices is not None and indices == self.source.selection:
+        if selection is not None and selection == self.source.selection:
             return
         idx = self.cursor_idx
-        self.source.set_selection(indices)
+        self.source.set_selection(selection)
         self._cursor = 0 if idx is None else self.source.nearest(idx)
         self._reshape()
         self._show_cursor()
@@ -149,6 +158,16 @@ class ResultsTable(ScrollView, can_focus=True):
     def highlight(self, text: str) -> None:
         self._highlight = one_line(text).casefold()
         self._repaint_changed()
+
+    @property
+    def order(self) -> tuple[Order, bool] | None:
+        """The column that the rows are ordered by, and whether the largest is first; None: the input's order."""
+        return self._order
+
+    @order.setter
+    def order(self, order: tuple[Order, bool] | None) -> None:
+        self._order = order
+        self.refresh()
 
     # What the table tells
 
@@ -181,11 +200,23 @@ class ResultsTable(ScrollView, can_focus=True):
         self.move_to(newest)
         return newest
 
-    def move_to(self, idx: int) -> None:
-        """Put the cursor on an item; nothing happens when the selection does not have it."""
+    def move_to(self, idx: int) -> bool:
+        """Put the cursor on an item; False, and nothing happens, when the selection does not have it."""
         place = self.source.row_at(idx) if self.source is not None else None
         if place is not None:
             self._move(place)
+        return place is not None
+
+    def go_to(self, idx: int) -> bool:
+        """The same for a person, who is led there."""
+        before, found = self._cursor, self.move_to(idx)
+        self.steered |= self._cursor != before
+        return found
+
+    def step_round(self, by: int) -> None:
+        """The next row or the one before, round the ends."""
+        if self.source is not None and self.source.count:
+            self._steer((self._cursor + by) % self.source.count)
 
     # Painting
 
@@ -197,7 +228,7 @@ class ResultsTable(ScrollView, can_focus=True):
         content = self._content(y)
         self._painted[y] = content
         if y == 0:
-            return self._draw(header(self._columns), width, self._looks["header"], cursor=False)
+            return self._draw(header(self._columns, self._order), width, self._looks["header"], cursor=False)
         if isinstance(content, str):
             base = self._looks["base"]
             return strip([(fit(content, width), base + self._looks["dim"])], width, base)
@@ -339,7 +370,12 @@ class ResultsTable(ScrollView, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
-        if at is None or at.y < 1 or self.source is None:
+        if at is None or self.source is None:
+            return
+        if at.y < 1:
+            order = order_at(self._columns, at.x, gap(self.scrollable_content_region.width))
+            if order is not None:
+                self.post_message(self.Ordered(order))
             return
         row = at.y - 1 + self.scroll_offset.y
         if row < self.source.count:

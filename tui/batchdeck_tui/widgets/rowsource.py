@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 from batchdeck.errors import StoreError
 from batchdeck.model import Row
 from batchdeck.store.reader import RunReader
+from batchdeck_tui.selection import Selection
 
 PAGE = 128
 """Rows a page: one read of about half a millisecond."""
@@ -20,15 +20,15 @@ class RowSource:
     """The rows of one run in the current selection, by their place in the table.
 
     Without a selection the place is the item's index, so nothing is held for each row. Memory is bounded by
-    ``PAGES × PAGE`` rows and the selection's eight bytes a row. Raises ``StoreError`` when the file cannot be opened;
-    a read that fails later leaves the reason in ``error`` and the rows unknown.
+    ``PAGES × PAGE`` rows and the selection's eight bytes a row (or sixteen). Raises ``StoreError`` when the file cannot
+    be opened; a read that fails later leaves the reason in ``error`` and the rows unknown.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._reader = RunReader(path)
         self._pages: OrderedDict[int, list[Row | None]] = OrderedDict()
         self._items = self._reader.counts().items
-        self._selection: array[int] | None = None
+        self._selection: Selection | None = None
         self.reads = 0
         """Pages read so far."""
         self.error = ""
@@ -51,7 +51,7 @@ class RowSource:
         return self._items
 
     @property
-    def selection(self) -> array[int] | None:
+    def selection(self) -> Selection | None:
         return self._selection
 
     def set_items(self, items: int) -> None:
@@ -61,27 +61,28 @@ class RowSource:
             self._pages.pop(self._items // PAGE if self._selection is None else -1, None)
             self._items = items
 
-    def set_selection(self, indices: array[int] | None) -> None:
-        """Show only these items, in ascending order of index; None shows all."""
-        self._selection = indices
+    def set_selection(self, selection: Selection | None) -> None:
+        """Show only these items, in their order; None shows all."""
+        self._selection = selection
         self._pages.clear()
 
     def idx_at(self, row: int) -> int:
         """The item at a place; ``IndexError`` when there is none."""
         if not 0 <= row < self.count:
             raise IndexError(row)
-        return row if self._selection is None else self._selection[row]
+        return row if self._selection is None else self._selection.rows[row]
 
     def row_at(self, idx: int) -> int | None:
         """The place of an item, None when it is not in the selection."""
-        place = self.nearest(idx)
-        return place if place < self.count and self.idx_at(place) == idx else None
+        if self._selection is not None:
+            return self._selection.place(idx)
+        return idx if 0 <= idx < self._items else None
 
     def nearest(self, idx: int) -> int:
         """The place of an item, or the one where it would stand."""
         if self._selection is None:
             return max(0, min(idx, self._items))
-        return bisect_left(self._selection, idx)
+        return self._selection.nearest(idx)
 
     def get(self, row: int) -> Row | None:
         """The row at a place; None when it is not there or not ingested yet."""
@@ -112,9 +113,9 @@ class RowSource:
         try:
             if self._selection is None:
                 found = self._reader.window(first, PAGE)
-                wanted: range | array[int] = range(first, min(first + PAGE, self._items))
+                wanted: Sequence[int] = range(first, min(first + PAGE, self._items))
             else:
-                wanted = self._selection[first : first + PAGE]
+                wanted = self._selection.rows[first : first + PAGE]
                 found = self._reader.rows(wanted)
         except StoreError as error:
             self.error = str(error)
