@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -17,7 +18,7 @@ from batchdeck.errors import BatchdeckError, EngineGone, StoreError
 from batchdeck.model import Command, Counts, Detail, Reply, Snapshot
 from batchdeck.store.index import Query, RunIndex
 from batchdeck.store.reader import RunReader
-from batchdeck_tui.commandline import call
+from batchdeck_tui.commandline import call, call_said
 from batchdeck_tui.following import page_top
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.reading import Reading
@@ -42,6 +43,10 @@ class Found(NamedTuple):
 
     rows: Selection
     missing: int = 0
+
+
+def _lines(rows: array[int]) -> bytes:
+    return "".join(f"{idx}\n" for idx in rows).encode()
 
 
 def _found(index: RunIndex, query: Query) -> Found:
@@ -173,6 +178,16 @@ class RunBridge:
         """The next row with these words (step 1) or the one before (-1), of all rows. Raises ``StoreError``."""
         await self.copy()
         return await self._index.ask(lambda index: index.next_match(words, idx, step))
+
+    async def export(self, target: Path, rows: array[int] | None) -> str:
+        """Write these rows (None: all) to a file, as the command line does it. Returns its sentence.
+
+        Raises ``BatchdeckError``.
+        """
+        arguments = ["export", str(self.path), "--output", str(target.absolute())]
+        if rows is None:
+            return await call_said(arguments)
+        return await call_said([*arguments, "--rows", "-"], await asyncio.to_thread(_lines, rows))
 
     async def idx_of(self, custom_id: str) -> int | None:
         """The item of this id. Raises ``StoreError``."""

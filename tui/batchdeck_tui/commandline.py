@@ -30,16 +30,39 @@ async def call(arguments: Sequence[str]) -> dict[str, Any]:
     Cancelling the caller ends the process, unless it starts an engine (``--detach``): that is left to finish, as one
     killed on its way may have started the engine or not.
     """
+    process, output, errors = await _talk(arguments)
+    printed = _object(output)
+    if printed is not None and (process.returncode == 0 or "error" not in printed):
+        return printed
+    if printed is not None:
+        raise CommandFailed(str(printed["error"]))
+    raise _failed(process, errors)
+
+
+async def call_said(arguments: Sequence[str], given: bytes = b"") -> str:
+    """The same for a command that prints no JSON: its last line. given: what it reads."""
+    process, _, errors = await _talk(arguments, given)
+    if process.returncode != 0:
+        raise _failed(process, errors)
+    return _last_line(errors)
+
+
+def _failed(process: asyncio.subprocess.Process, errors: bytes) -> CommandFailed:
+    said = _last_line(errors)
+    return CommandFailed(said or f"batchdeck ended with exit code {process.returncode} and no word why")
+
+
+async def _talk(arguments: Sequence[str], given: bytes = b"") -> tuple[asyncio.subprocess.Process, bytes, bytes]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "batchdeck",
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    talk = asyncio.ensure_future(process.communicate())
+    talk = asyncio.ensure_future(process.communicate(given or None))
     _talks.add(talk)
     talk.add_done_callback(_talks.discard)
     try:
@@ -49,12 +72,7 @@ async def call(arguments: Sequence[str]) -> dict[str, Any]:
             process.kill()
             await process.wait()
         raise
-    printed = _object(output)
-    if printed is not None and (process.returncode == 0 or "error" not in printed):
-        return printed
-    if printed is not None:
-        raise CommandFailed(str(printed["error"]))
-    raise CommandFailed(_last_line(errors) or f"batchdeck ended with exit code {process.returncode} and no word why")
+    return process, output, errors
 
 
 def _object(output: bytes) -> dict[str, Any] | None:

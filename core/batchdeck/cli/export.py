@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +30,12 @@ _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "c
     multiple=True,
     help="Only items in this state; may be given more than once.",
 )
-def command(run: str, format: str | None, output: str | None, states: tuple[str, ...]) -> None:
+@click.option(
+    "--rows",
+    metavar="FILE",
+    help="Only the items whose index stands in FILE, one a line, in that order; - reads standard input.",
+)
+def command(run: str, format: str | None, output: str | None, states: tuple[str, ...], rows: str | None) -> None:
     """Write the results of RUN (a name from 'batchdeck ls', or a run file) in input order.
 
     It may be used while the run goes on. JSONL has the exact text; in CSV, cells that a spreadsheet would run as a
@@ -40,6 +46,7 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
       batchdeck export translate --to jsonl -o answers.jsonl
       batchdeck export run.db -o answers.csv
       batchdeck export translate --state failed | jq -r .error
+      seq 0 99 | batchdeck export translate --rows - -o first.jsonl
     """
     from batchdeck.config import find_run
     from batchdeck.export import WRITERS, whole_file
@@ -52,20 +59,39 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
     if target:
         _check_target(target, path)
     with RunReader(path, still=True) as reader:
-        rows = _in_states(reader.results(), states)
+        found = _in_states(reader.results(_indices(rows) if rows is not None else None), states)
         if target:
             with whole_file(target) as file:
-                written = write(rows, file)
+                written = write(found, file)
             click.echo(f"{some(written, 'row')} in {target}", err=True)
             return
         try:
-            write(rows, sys.stdout.buffer)
+            write(found, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             # The reader has seen enough (``| head``). Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _indices(source: str) -> array[int]:
+    """Raises ``UsageError`` for a line that is no index."""
+    from batchdeck.errors import BatchdeckError, UsageError
+
+    indices = array("q")
+    try:
+        with open(0 if source == "-" else source, "rb", closefd=source != "-") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.strip()
+                if text and not (text.isdigit() and len(text) < 19):
+                    where = "standard input" if source == "-" else source
+                    raise UsageError(f"{where}:{number}: {text[:40].decode(errors='replace')!r} is no index of an item")
+                if text:
+                    indices.append(int(text))
+    except OSError as error:
+        raise BatchdeckError(f"{source} cannot be read: {error.strerror}") from error
+    return indices
 
 
 def _format(given: str | None, target: Path | None) -> Format:

@@ -304,8 +304,19 @@ class RunReader:
             )
         ]
 
-    def results(self) -> Iterator[dict[str, Any]]:
-        """Every item as the view ``results`` has it, whole text, in input order, in short transactions."""
+    def results(self, rows: Sequence[int] | None = None) -> Iterator[dict[str, Any]]:
+        """Every item as the view ``results`` has it, whole text, in input order, in short transactions.
+
+        rows: only these, in their order.
+        """
+        if rows is not None:
+            for start in range(0, len(rows), 500):
+                few = rows[start : start + 500]
+                cursor = self._execute(f'SELECT * FROM results WHERE "index" IN ({",".join("?" * len(few))})', *few)
+                names = [column[0] for column in cursor.description]
+                found = {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
+                yield from (found[idx] for idx in few if idx in found)
+            return
         last = -1
         while True:
             cursor = self._execute('SELECT * FROM results WHERE "index" > ? ORDER BY "index" LIMIT 500', last)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from array import array
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,24 +12,23 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Footer, Static
 
-from batchdeck.errors import StoreError, UsageError
+from batchdeck.errors import StoreError
 from batchdeck.inert import inert, inert_lines
 from batchdeck.model import Reply, RunMeta, Snapshot
 from batchdeck.store.index import KEPT_FROM
-from batchdeck_tui.asking import HINT, asked
-from batchdeck_tui.bridge import Found, RunBridge
+from batchdeck_tui.asking import HINT
+from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.listing import last_holder
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.screens.knobs import DEPENDENT, WORKING
 from batchdeck_tui.screens.limiting import LIMITING
-from batchdeck_tui.screens.rowfilter import Flights, RowFilter
+from batchdeck_tui.screens.listed import ListingScreen
+from batchdeck_tui.screens.rowfilter import RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
-from batchdeck_tui.screens.tuning import TUNING, TuningScreen
-from batchdeck_tui.selection import Selection
-from batchdeck_tui.theme import MUTED
+from batchdeck_tui.screens.tuning import TUNING
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.detail import DetailPane
 from batchdeck_tui.widgets.errors import ErrorList
@@ -65,7 +61,7 @@ class Rows(ResultsTable):
         self.post_message(self.Wandered())
 
 
-class RunScreen(TuningScreen):
+class RunScreen(ListingScreen):
     """One run. Draws from the bridge's messages alone."""
 
     SCOPE: ClassVar[Scope] = "run"
@@ -74,16 +70,6 @@ class RunScreen(TuningScreen):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, RunBridge(path, self.post_message, lambda: self.door.is_behind))
-        self._source: RowSource | None = None
-        self._filter = RowFilter()
-        self._found: Found | None = None
-        """What the file found for the filter."""
-        self._flights = Flights()
-        self._sought = ""
-        """The words that were searched for last."""
-        self._goes = False
-        """Whether the search line takes the number of a row."""
-        self._stale = False
         self._opened: int | None = None
         self._opened_settled = False
         self._following = True
@@ -119,6 +105,7 @@ class RunScreen(TuningScreen):
             self.dismiss()
             return
         self.table.attach(self._source)
+        self.table.chosen = self.columns_kept()
         self.run_worker(self.bridge.watch(), group="bridge", exit_on_error=True)
         self.set_interval(SELECT_AGAIN, self._select_again)
         if self._source.items >= KEPT_FROM:
@@ -128,17 +115,13 @@ class RunScreen(TuningScreen):
         if self._source is not None:
             self._source.close()
 
-    @property
-    def table(self) -> ResultsTable:
-        return self.query_one("#table", ResultsTable)
-
     # What the bridge says
 
     def on_snapshot_ready(self, message: SnapshotReady) -> None:
         begun = asyncio.get_running_loop().time()
         self._show(message.snapshot)
         self.remove_class("-bare")
-        self._look()
+        self.look()
         self.call_after_refresh(self._painted, begun)
 
     def on_meta_ready(self, message: MetaReady) -> None:
@@ -203,169 +186,13 @@ class RunScreen(TuningScreen):
         who = f"the engine (process {pid})" if pid else "the engine"
         return f"{who} ended without a word; R goes on"
 
-    def _look(self) -> None:
+    def look(self) -> None:
         census = self._filter.needs_census or (self._following and not self._filter)
         following = self._following and not self._filter
         self.bridge.look(self.table.visible_indices(), self._opened, census, following)
 
     def _painted(self, begun: float) -> None:
         self.bridge.painted(asyncio.get_running_loop().time() - begun)
-
-    # The rows that are listed
-
-    def action_filter(self, step: int = 1) -> None:
-        self._narrow(self._filter.turned(step))
-
-    def action_search(self) -> None:
-        self._type(self._filter.line, HINT, goes=False)
-
-    def action_goto(self) -> None:
-        self._type("", "number of a row, 50%, or a custom_id", goes=True)
-
-    def _type(self, text: str, hint: str, *, goes: bool) -> None:
-        self._goes = goes
-        self.query_one("#search", SearchBox).placeholder = hint
-        self.open_search(text)
-
-    @on(Input.Submitted, "#search")
-    def _search(self, message: Input.Submitted) -> None:
-        text = message.value.strip()
-        if self._goes:
-            self.close_search()
-            self._go(text)
-            return
-        try:
-            wanted = self._filter.asking(asked(text))
-        except UsageError as error:
-            self.door.say(Reply(ok=False, message=inert(str(error))))
-            return
-        self.close_search()
-        self._sought = wanted.words or self._sought
-        self._narrow(wanted)
-
-    @work(exclusive=True, group="go")
-    async def _go(self, text: str) -> None:
-        items = self._source.items if self._source is not None else 0
-        idx: int | None = None
-        if text.isdecimal() and len(text) < 19:
-            idx = int(text)
-        elif text.endswith("%") and text[:-1].isdecimal() and items:
-            idx = min(items - 1, items * int(text[:-1]) // 100)
-        if idx is None or idx >= items:
-            try:
-                idx = await self.bridge.idx_of(text) if text else None
-            except StoreError as error:
-                self.door.say(Reply(ok=False, message=str(error)))
-                return
-        if idx is None:
-            said = f"there is no row “{inert(text[:60])}”; the last one is {items - 1}"
-            self.door.say(Reply(ok=False, message=said if text else "a row's number, 50%, or a custom_id"))
-        elif not self.table.go_to(idx):
-            self.door.say(Reply(ok=False, message=f"row {idx} is not among those listed; esc shows all"))
-
-    @work(exclusive=True, group="go")
-    async def action_match(self, step: int) -> None:
-        """To the next row with the words searched for last. Where only such rows are listed it is the next one."""
-        if not self._sought:
-            self.door.say(Reply(ok=False, message="nothing was searched for yet: / takes words"))
-            return
-        if self._filter:
-            if not self._filter.words:
-                self._narrow(replace(self._filter, words=self._sought))
-            else:
-                self.table.step_round(step)
-            return
-        self.table.highlight = self._sought
-        here = self.table.cursor_idx
-        try:
-            idx = await self.bridge.next_match(self._sought, -1 if here is None else here, step)
-        except StoreError as error:
-            self.door.say(Reply(ok=False, message=str(error)))
-            return
-        if idx is None:
-            self.door.say(Reply(ok=False, message=f"no row has “{inert(self._sought[:60])}”"))
-        else:
-            self.table.go_to(idx)
-
-    @on(ResultsTable.Ordered)
-    def _ordered(self, message: ResultsTable.Ordered) -> None:
-        self._narrow(self._filter.ordered(message.order))
-
-    @on(ErrorList.Chosen)
-    def _class_chosen(self, message: ErrorList.Chosen) -> None:
-        error = message.error
-        if not error.items:
-            self.door.say(Reply(ok=True, message=f"No item failed of {inert(error.error_type)}; it was tried again"))
-            return
-        self.table.focus()
-        self._narrow(self._filter.of_class(error.error_type))
-
-    def _narrow(self, wanted: RowFilter) -> None:
-        self._filter, self._found = wanted, None
-        self.set_class(bool(wanted), "-filtered")
-        self.table.highlight = wanted.words
-        self.workers.cancel_group(self, "select")
-        if wanted.asks_file:
-            self.query_one("#filtered", Static).update(Content(inert(f"{wanted}  …")))
-            self._select(wanted)
-        elif wanted.is_live:
-            self._list(Selection(array("q")))
-        else:
-            self.table.select(None)
-        self.table.order = (wanted.order, wanted.descending) if wanted.is_ordered else None
-        self._look()
-
-    @work(exclusive=True, group="select")
-    async def _select(self, wanted: RowFilter) -> None:
-        look = self._flights.ask()
-        try:
-            found = await self.bridge.select(wanted.query)
-        except StoreError as error:
-            self.door.say(Reply(ok=False, message=str(error)))
-            return
-        self._found = found
-        if found.missing:
-            self._stale = True
-            self._copy()
-        self._flights.answered(look)
-        self._list_as_flown()
-
-    @work(group="copy")
-    async def _copy(self) -> None:
-        """Bring the index up to date beside all else, once at a time."""
-        if sum(worker.group == "copy" and worker.is_running for worker in self.workers) > 1:
-            return
-        try:
-            await self.bridge.copy()
-        except StoreError as error:
-            self.log.warning(str(error))
-
-    def _select_again(self) -> None:
-        """Rows settled under a filter: look again, but never interrupt a look for that."""
-        busy = any(worker.group == "select" and worker.is_running for worker in self.workers)
-        if self._stale and self._filter.asks_file and not busy:
-            self._stale = False
-            self._select(self._filter)
-
-    def _list_as_flown(self) -> None:
-        """What the file found, with what the engine says of the rows in flight."""
-        found, flights = self._found, self._flights
-        if self._filter.is_live:
-            flying: Iterable[int] = flights.now
-            if self._filter.asks_file:
-                flying = (idx for idx in flights.now if found is not None and found.rows.place(idx) is not None)
-            self._list(Selection(array("q", sorted(flying))))
-        elif found is not None:
-            self._list(flights.queued(found.rows) if self._filter.state == "queued" else found.rows, found.missing)
-
-    def _list(self, listed: Selection, missing: int = 0) -> None:
-        self.table.select(listed)
-        count = f"{len(listed):,} row{'' if len(listed) == 1 else 's'}".replace(",", "\u202f")
-        if missing:
-            count += f", {missing:,} are still to be looked at".replace(",", "\u202f")
-        self.query_one("#filtered", Static).update(
-            Content.assemble((inert(str(self._filter)), "$warning"), (f"  {count}   esc shows all", MUTED))
-        )
 
     # The detail pane
 

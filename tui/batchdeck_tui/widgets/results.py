@@ -16,9 +16,22 @@ from batchdeck.model import LiveRow
 from batchdeck.store.index import Order
 from batchdeck_tui.selection import Selection
 from batchdeck_tui.widgets.cells import fit, one_line, strip
-from batchdeck_tui.widgets.columns import Cell, Column, gap, header, layout, order_at, row_cells
+from batchdeck_tui.widgets.columns import (
+    AS_AT_FIRST,
+    Cell,
+    Chosen,
+    Column,
+    gap,
+    header,
+    layout,
+    order_at,
+    row_cells,
+)
 from batchdeck_tui.widgets.rowsource import RowSource
 
+MARK = "●"
+TEXTS = ("prompt", "answer", "id")
+"""Columns in which words that were searched for are marked."""
 _STYLES = ("header", "text", "dim", "number", "queued", "in_flight", "done", "failed", "skipped", "error", "retried")
 
 
@@ -101,6 +114,9 @@ class ResultsTable(ScrollView, can_focus=True):
         self._announced: int | None = None
         self._highlight = ""
         self._order: tuple[Order, bool] | None = None
+        self._chosen = AS_AT_FIRST
+        self.marks: set[int] = set()
+        """Items that a person marked, to do something with all of them. Call ``refresh`` after a change."""
         self._painted: dict[int, object] = {}
         self._looks: dict[str, Style] = {}
 
@@ -169,6 +185,16 @@ class ResultsTable(ScrollView, can_focus=True):
         self._order = order
         self.refresh()
 
+    @property
+    def chosen(self) -> Chosen:
+        """Which columns there are, and how wide."""
+        return self._chosen
+
+    @chosen.setter
+    def chosen(self, chosen: Chosen) -> None:
+        self._chosen = chosen
+        self.refresh()
+
     # What the table tells
 
     @property
@@ -228,26 +254,27 @@ class ResultsTable(ScrollView, can_focus=True):
         content = self._content(y)
         self._painted[y] = content
         if y == 0:
-            return self._draw(header(self._columns, self._order), width, self._looks["header"], cursor=False)
+            return self._draw(header(self.columns, self._order), width, self._looks["header"], cursor=False)
         if isinstance(content, str):
             base = self._looks["base"]
             return strip([(fit(content, width), base + self._looks["dim"])], width, base)
-        cells, cursor, _ = content
-        return self._draw(cells, width, self._looks["base"], cursor=cursor)
+        cells, cursor, _, marked = content
+        return self._draw(cells, width, self._looks["base"], cursor=cursor, marked=marked)
 
     @property
-    def _columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that have room now."""
         # from the size of now: a first paint at a new size can come before its Resize
-        return layout(self.scrollable_content_region.width, self.source.items if self.source else 0)
+        return layout(self.scrollable_content_region.width, self.source.items if self.source else 0, self._chosen)
 
-    def _content(self, y: int) -> str | tuple[tuple[Cell, ...], bool, str]:
+    def _content(self, y: int) -> str | tuple[tuple[Cell, ...], bool, str, bool]:
         """All that decides how a line looks: text for a line that is no row."""
         row = y - 1 + self.scroll_offset.y
         if y == 0 or self.source is None or row >= self.source.count:
             return self._notice() if y == 2 else ""
         idx = self.source.idx_at(row)
-        cells = row_cells(self._columns, idx, self.source.get(row), self._live.get(idx))
-        return cells, row == self._cursor, self._highlight
+        cells = row_cells(self.columns, idx, self.source.get(row), self._live.get(idx))
+        return cells, row == self._cursor, self._highlight, idx in self.marks
 
     def _notice(self) -> str:
         if self.source is None or self.source.count:
@@ -256,16 +283,17 @@ class ResultsTable(ScrollView, can_focus=True):
             return f"   {one_line(self.source.error)}"
         return "   no row matches" if self.source.selection is not None else "   no items yet"
 
-    def _draw(self, cells: tuple[Cell, ...], width: int, base: Style, *, cursor: bool) -> Strip:
+    def _draw(self, cells: tuple[Cell, ...], width: int, base: Style, *, cursor: bool, marked: bool = False) -> Strip:
         back = self._looks["cursor"] if cursor else Style.null()
-        parts = [(" ", base + back)]
+        parts = [(MARK if marked else " ", base + self._looks["retried"] + back)]
         between = gap(self.scrollable_content_region.width)
+        columns = self.columns
         for place, (text, name) in enumerate(cells):
             if place:
                 parts.append((" " * between, base + back))
             # on the cursor's background the faintest ink is too faint
             style = base + self._looks["number" if cursor and name == "dim" else name] + back
-            if self._highlight and name in ("text", "in_flight", "error", "dim", "retried") and place in (2, 3):
+            if self._highlight and columns[place].name in TEXTS and name != "header":
                 parts.extend(self._marked(text, style))
             else:
                 parts.append((text, style))
@@ -373,7 +401,7 @@ class ResultsTable(ScrollView, can_focus=True):
         if at is None or self.source is None:
             return
         if at.y < 1:
-            order = order_at(self._columns, at.x, gap(self.scrollable_content_region.width))
+            order = order_at(self.columns, at.x, gap(self.scrollable_content_region.width))
             if order is not None:
                 self.post_message(self.Ordered(order))
             return

@@ -1,0 +1,189 @@
+"""Columns that one chooses and finds again, rows that one marks, and what is done with them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from batchdeck.config import home as data_folder
+from batchdeck.store.reader import RunReader
+from batchdeck_tui.remembered import Remembered, recall, remember
+from batchdeck_tui.screens.columnsview import ColumnsScreen
+from batchdeck_tui.screens.exportform import ExportScreen
+from batchdeck_tui.screens.run import RunScreen
+from batchdeck_tui.widgets.columns import AS_AT_FIRST, NAMES, gap, layout
+from batchdeck_tui.widgets.results import MARK
+from tests.tui.console import console, launched, page, read, until
+from tests.tui.runfile import make_run, make_samples
+
+
+@pytest.fixture
+def ended(home: Path) -> Path:
+    (home / "runs").mkdir(parents=True)
+    samples, events = make_samples(30)
+    return make_run(
+        home / "runs" / "reviews.db", 60, settled=43, failed=(3, 7, 11), texts={1: "a pelican", 30: "=cmd()"},
+        samples=samples, events=events,
+    )  # fmt: skip
+
+
+def title(screen: RunScreen) -> list[str]:
+    return read(screen.table).splitlines()[0].split()
+
+
+# -- columns
+
+
+@pytest.mark.parametrize("width", [40, 59, 60, 80, 100, 120, 200])
+def test_whatever_is_chosen_the_columns_fill_the_line(width: int) -> None:
+    chosen = AS_AT_FIRST
+    for name in (*NAMES, *NAMES[::-1], "prompt", "tok"):
+        chosen = chosen.turned(name).widened(name, 3, 8)
+        columns = layout(width, 1_000, chosen)
+        assert sum(column.width for column in columns) + gap(width) * (len(columns) - 1) == width - 2
+        assert columns[0].name == "#"
+        assert {"prompt", "answer"} & {column.name for column in columns}
+        assert [column.name for column in columns] == [name for name in NAMES if name in {c.name for c in columns}]
+
+
+async def test_columns_are_shown_hidden_and_widened_and_found_again(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        assert "ttft" in title(screen)
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ColumnsScreen))
+        await pilot.press(*["down"] * NAMES.index("ttft"), "space")
+        await until(pilot, lambda: "ttft" not in title(screen))
+        await pilot.press(*["up"] * (NAMES.index("ttft") - NAMES.index("id")), "space", "plus", "plus", "minus")
+        await until(pilot, lambda: "id" in title(screen))
+        assert "id-5" in read(screen.table)
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is screen)
+    kept = recall()
+    assert (kept.columns, kept.widths) == ({"ttft": False, "id": True}, {"id": 13})
+    assert stat.S_IMODE((data_folder() / "console.json").stat().st_mode) == 0o600
+    async with console(ended, (140, 40)) as (pilot, screen):
+        assert "ttft" not in title(screen)
+        assert "id" in title(screen)
+        await pilot.press("o", "0", "escape")
+        await until(pilot, lambda: "ttft" in title(screen))
+    assert recall() == Remembered()
+
+
+async def test_the_rows_are_ordered_from_the_list_of_columns(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("o", *["down"] * NAMES.index("tok"), "enter")
+        await until(pilot, lambda: "tok↓" in title(screen))
+        await pilot.press("o")
+        await until(pilot, lambda: "tok↑" in title(screen))
+        await pilot.press("q")
+        await until(pilot, lambda: pilot.app.screen is screen)
+        assert "by tok ↑" in page(pilot.app)
+
+
+def test_what_was_kept_may_be_lost_or_damaged(home: Path) -> None:
+    assert recall() == Remembered()
+    assert remember(widths={"id": 20}) == ""
+    assert recall().widths == {"id": 20}
+    (data_folder() / "console.json").write_text("{ no json")
+    assert recall() == Remembered()
+    (data_folder() / "console.json").unlink()
+    (data_folder() / "console.json").mkdir()
+    assert recall() == Remembered()
+    assert "console.json" in remember(widths={})
+
+
+# -- marks
+
+
+async def test_rows_are_marked_one_by_one_and_all_at_once(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("m", "down", "m")
+        await until(pilot, lambda: screen.table.marks == {0, 2})
+        assert [line[0] for line in read(screen.table).splitlines()[1:5]] == [MARK, " ", MARK, " "]
+        assert screen.table.cursor_idx == 3, "on to the next"
+        await pilot.press("home", "m")
+        await until(pilot, lambda: screen.table.marks == {2})
+        await pilot.press("f", "f", "f", "f")
+        await until(pilot, lambda: screen.table.visible_indices() == [3, 7, 11])
+        await pilot.press("asterisk")
+        await until(pilot, lambda: screen.table.marks == {2, 3, 7, 11})
+        await until(pilot, lambda: "4 rows marked" in page(pilot.app))
+        await pilot.press("asterisk")
+        await until(pilot, lambda: screen.table.marks == {2})
+        await pilot.press("M")
+        await until(pilot, lambda: not screen.table.marks)
+
+
+async def test_only_the_marked_rows_are_tried_again(tmp_path: Path) -> None:
+    """A provider that refuses everything: of twelve items that failed two go again."""
+    prompts = [f"number {n}" for n in range(12)]
+    async with (
+        launched(tmp_path, prompts, "--max-retries", "0", faults={"400": 1.0}) as (run, _),
+        console(run, (140, 40)) as (pilot, screen),
+    ):
+        await until(pilot, lambda: screen.is_live and screen._now is not None and screen._now.counts.failed == 12)
+        await pilot.press("home", "down", "m", "down", "m", "r")
+        await until(pilot, lambda: "2 failed items go again" in page(pilot.app))
+        await until(pilot, lambda: screen._now is not None and screen._now.counts.attempts == 14)
+    with RunReader(run) as reader:
+        assert [row.attempts for row in reader.window(0, 12)] == [1, 2, 1, 2, *[1] * 8]
+
+
+async def test_marked_rows_of_a_run_without_an_engine_wait_for_a_resume(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, _):
+        await pilot.press("m", "r")
+        await until(pilot, lambda: "R resumes the run; then r" in page(pilot.app))
+
+
+# -- export
+
+
+async def export(pilot, screen: RunScreen, name: str, said: str) -> None:  # type: ignore[no-untyped-def]
+    await pilot.press("E")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
+    pilot.app.screen.query_one("#file").value = name
+    await pilot.press("enter")
+    await until(pilot, lambda: said in page(pilot.app))
+
+
+async def test_what_is_marked_what_is_listed_or_everything_is_exported(ended: Path, tmp_path: Path) -> None:
+    async with console(ended, (200, 40)) as (pilot, screen):
+        everything = tmp_path / "all.jsonl"
+        await export(pilot, screen, str(everything), "60 rows in")
+        assert len(everything.read_text().splitlines()) == 60
+        await pilot.press("f", "f", "f", "f")
+        await until(pilot, lambda: screen.table.visible_indices() == [3, 7, 11])
+        listed = tmp_path / "failed.csv"
+        await export(pilot, screen, str(listed), "3 rows in")
+        assert [row["index"] for row in csv.DictReader(listed.open())] == ["3", "7", "11"]
+        await pilot.press("escape", "home", "down", "m", "colon", "3", "0", "enter")
+        await until(pilot, lambda: screen.table.cursor_idx == 30)
+        await pilot.press("m")
+        marked = tmp_path / "marked.jsonl"
+        await export(pilot, screen, str(marked), "2 rows in")
+        assert [json.loads(line)["index"] for line in marked.read_text().splitlines()] == [1, 30]
+
+
+async def test_an_export_that_cannot_be_says_why(ended: Path, tmp_path: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("E")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
+        box = pilot.app.screen.query_one("#file")
+        box.value = "results.doc"  # type: ignore[attr-defined]
+        await until(pilot, lambda: "ends with .jsonl or .csv" in page(pilot.app))
+        box.value = str(ended)  # type: ignore[attr-defined]
+        await until(pilot, lambda: "ends with .jsonl or .csv" in page(pilot.app))
+        (tmp_path / "there.csv").write_text("")
+        box.value = str(tmp_path / "there.csv")  # type: ignore[attr-defined]
+        await until(pilot, lambda: "is written over" in page(pilot.app))
+        box.value = str(tmp_path / "none" / "there.csv")  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await until(pilot, lambda: "cannot be written" in page(pilot.app))
+        await pilot.press("E")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is screen)
