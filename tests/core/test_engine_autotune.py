@@ -90,6 +90,19 @@ def test_a_hand_that_says_the_present_number_is_a_ceiling_too(tmp_path: Path) ->
     live(tmp_path / "run.db", press, autotune=ON)
 
 
+def test_a_hand_before_the_first_request_and_one_in_a_sweep_are_ceilings_too(tmp_path: Path) -> None:
+    async def press(rig: Rig) -> None:
+        assert rig.engine.steer.set_concurrency(2).ok
+        await until(lambda: rig.engine.counts.done > 2)
+        assert (rig.engine.gate.cap, rig.snapshot().tuning.ceiling) == (2, 2)
+        assert rig.engine.sweeping.ask([(1, 4), (4, 8)]).ok
+        await until(lambda: rig.engine.gate.cap == 4)
+        assert rig.engine.steer.set_concurrency(5).ok
+        assert (rig.engine.gate.cap, rig.snapshot().tuning.ceiling) == (5, 5), "not the one from before the sweep"
+
+    live(tmp_path / "run.db", press, autotune=ON, concurrency=20)
+
+
 def test_a_hand_above_what_was_said_before_the_run_is_not_taken_back(tmp_path: Path) -> None:
     async def press(rig: Rig) -> None:
         await until(lambda: rig.engine.counts.done > 2)

@@ -40,8 +40,8 @@ class Steering:
         # A person's word holds though the number is the present one: of a level that is measured, or of autotune.
         if engine.config.concurrency != after:
             self.keep(msgspec.structs.replace(engine.config, concurrency=after))
-        engine.sweeping.overrule(after)
         engine.tuning.by_hand(after)
+        engine.sweeping.overrule(after)
         if after == before:
             return Reply(ok=not why, message=f"concurrency is {after}{why}")
         engine.note("concurrency", f"{before} → {after}", after)

@@ -86,9 +86,10 @@ class Tuning:
     def by_hand(self, cap: int) -> None:
         """A person turned the cap: no higher by itself from now on."""
         engine = self._engine
-        if self._policy is None:
+        if not engine.config.autotune.is_on:
             return
-        self._policy.turned(engine.now(), cap)
+        if self._policy is not None:
+            self._policy.turned(engine.now(), cap)
         autotune = msgspec.structs.replace(engine.config.autotune, ceiling=cap)
         engine.steer.keep(msgspec.structs.replace(engine.config, autotune=autotune))
 
