@@ -18,19 +18,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from textual.color import Color
 from textual.command import CommandPalette
+from textual.theme import Theme
 
 from batchdeck import lock
 from batchdeck_tui.__main__ import report
 from batchdeck_tui.app import BatchdeckApp
 from batchdeck_tui.commands import VERBS, palette
 from batchdeck_tui.outlet import CUT, Outlet
+from batchdeck_tui.remembered import recall, remember
+from batchdeck_tui.screens.columnsview import ColumnsScreen
+from batchdeck_tui.screens.eventlog import EventsScreen
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.limits import LimitsScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
 from batchdeck_tui.screens.tune import TuneScreen
+from batchdeck_tui.theme import DARK, THEMES
 from tests.tui.console import launched, page, until
 from tests.tui.runfile import make_run
 
@@ -222,6 +228,8 @@ def test_every_command_can_be_carried_out() -> None:
         "tune": TuneScreen,
         "runs": RunsScreen,
         "limits": LimitsScreen,
+        "columns": ColumnsScreen,
+        "events": EventsScreen,
         "launch": LaunchScreen,
     }
     for verb in VERBS:
@@ -231,6 +239,45 @@ def test_every_command_can_be_carried_out() -> None:
         assert hasattr(node, f"action_{action}"), verb
     shown = [(verb.scope, verb.keys, verb.action) for verb in VERBS]
     assert len(set(shown)) == len(shown)
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
+async def test_a_theme_is_there_again_next_time(home: Path, theme: Theme) -> None:
+    async with BatchdeckApp().run_test() as pilot:
+        pilot.app.theme = theme.name
+        await until(pilot, lambda: recall().theme == theme.name or theme is DARK)
+    app = BatchdeckApp()
+    async with app.run_test() as pilot:
+        assert app.theme == theme.name
+        await until(pilot, lambda: "No runs yet" in page(app))
+
+
+async def test_a_theme_that_is_gone_is_no_reason_not_to_open(home: Path) -> None:
+    remember(theme="of an older batchdeck")
+    app = BatchdeckApp()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "No runs yet" in page(app))
+        assert app.theme == DARK.name
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
+def test_text_can_be_read_on_every_background(theme: Theme) -> None:
+    """Contrast as the Web Content Accessibility Guidelines have it, 1.4.3: 4.5 to 1; 7 to 1 where it is promised."""
+    least = 7.0 if "contrast" in theme.name else 4.5
+    for ink in (theme.foreground, theme.primary, theme.error, theme.warning):
+        for ground in (theme.background, theme.surface, theme.panel):
+            assert ink is not None
+            assert ground is not None
+            assert contrast(Color.parse(ink), Color.parse(ground)) >= (least if ink == theme.foreground else 3.0)
+
+
+def contrast(one: Color, other: Color) -> float:
+    def luminance(color: Color) -> float:
+        parts = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in color.normalized]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 async def test_help_names_every_key_of_the_screen(home: Path) -> None:

@@ -122,7 +122,7 @@ async def find(pilot: Pilot[None], line: str) -> None:
     await pilot.press("slash", "ctrl+u", *(_KEYS.get(character, character) for character in line), "enter")
 
 
-_KEYS = {" ": "space", ":": "colon", ">": "greater_than_sign", "<": "less_than_sign", "_": "underscore"}
+_KEYS = {" ": "space", ">": "greater_than_sign", "<": "less_than_sign", "_": "underscore"}
 
 
 async def test_rows_are_found_by_how_they_went(ended: Path) -> None:
@@ -175,18 +175,18 @@ async def test_n_and_shift_n_go_from_match_to_match(ended: Path) -> None:
 
 async def test_a_row_is_gone_to_by_number_share_and_id(ended: Path) -> None:
     async def go(pilot: Pilot[None], screen: RunScreen, text: str, idx: int) -> None:
-        await pilot.press("colon", *text, "enter")
+        await pilot.press(":", *text, "enter")
         await until(pilot, lambda: screen.table.cursor_idx == idx, f"{text} leads to {idx}")
 
     async with console(ended, (140, 30)) as (pilot, screen):
         await go(pilot, screen, "41", 41)
         await go(pilot, screen, "50%", 30)
         await go(pilot, screen, "id-7", 7)
-        await pilot.press("colon", *"999", "enter")
+        await pilot.press(":", *"999", "enter")
         await until(pilot, lambda: "there is no row “999”; the last one is 59" in page(pilot.app))
         await find(pilot, "pelican")
         await until(pilot, lambda: screen.table.visible_indices() == [1, 30])
-        await pilot.press("colon", "2", "enter")
+        await pilot.press(":", "2", "enter")
         await until(pilot, lambda: "row 2 is not among those listed" in page(pilot.app))
 
 

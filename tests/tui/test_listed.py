@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from batchdeck_tui.remembered import Remembered, recall, remember
 from batchdeck_tui.screens.columnsview import ColumnsScreen
 from batchdeck_tui.screens.exportform import ExportScreen
 from batchdeck_tui.screens.run import RunScreen
+from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.columns import AS_AT_FIRST, NAMES, gap, layout
 from batchdeck_tui.widgets.results import MARK
 from tests.tui.console import console, launched, page, read, until
@@ -160,7 +162,7 @@ async def test_what_is_marked_what_is_listed_or_everything_is_exported(ended: Pa
         listed = tmp_path / "failed.csv"
         await export(pilot, screen, str(listed), "3 rows in")
         assert [row["index"] for row in csv.DictReader(listed.open())] == ["3", "7", "11"]
-        await pilot.press("escape", "home", "down", "m", "colon", "3", "0", "enter")
+        await pilot.press("escape", "home", "down", "m", ":", "3", "0", "enter")
         await until(pilot, lambda: screen.table.cursor_idx == 30)
         await pilot.press("m")
         marked = tmp_path / "marked.jsonl"
@@ -187,3 +189,56 @@ async def test_an_export_that_cannot_be_says_why(ended: Path, tmp_path: Path) ->
         await until(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is screen)
+
+
+# -- the clipboard
+
+
+async def test_answers_are_copied_to_the_terminals_clipboard(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("down", "y")
+        await until(pilot, lambda: "copied 9 characters of row 1" in page(pilot.app))
+        assert pilot.app.clipboard == "a pelican"
+        await pilot.press("m", ":", "3", "0", "enter")
+        await until(pilot, lambda: screen.table.cursor_idx == 30)
+        await pilot.press("m", "y")
+        await until(pilot, lambda: "15 characters of 2 rows" in page(pilot.app))
+        assert pilot.app.clipboard == "a pelican\n\n=cmd()"
+        await pilot.press("M", ":", "5", "9", "enter", "y")
+        await until(pilot, lambda: "there is no answer to copy yet" in page(pilot.app))
+
+
+# -- the log of events
+
+
+async def test_the_log_of_events_is_read_filtered_and_follows(ended: Path) -> None:
+    async with console(ended, (120, 30)) as (pilot, screen):
+        await pilot.press("e")
+        await until(pilot, lambda: "10 → 20" in page(pilot.app))
+        assert "2 events" in page(pilot.app)
+        with sqlite3.connect(ended) as db:
+            db.execute("INSERT INTO events VALUES (9, 31.0, 1.795e9, 'pause', 'a\x1b]52;c;x\x07 [red]word', NULL)")
+        await until(pilot, lambda: "3 events" in page(pilot.app), "one that came later")
+        assert "␛]52;c;x␇ [red]word" in page(pilot.app)
+        assert "\x1b" not in page(pilot.app)
+        await pilot.press("f")
+        await until(pilot, lambda: "1 of 3 events: concurrency" in page(pilot.app))
+        assert "10 at once" not in page(pilot.app)
+        await pilot.press("F")
+        await until(pilot, lambda: "10 at once" in page(pilot.app))
+        await pilot.press("e")
+        await until(pilot, lambda: pilot.app.screen is screen)
+
+
+# -- the time that the charts show
+
+
+async def test_w_turns_through_the_time_that_the_charts_show(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        charts = screen.query_one(Charts)
+        shown = [charts.window]
+        for _ in range(4):
+            await pilot.press("w")
+            shown.append(charts.window)
+        assert shown == [None, 3_600.0, 600.0, 60.0, None]
+        await until(pilot, lambda: "the whole run" in page(pilot.app))

@@ -13,14 +13,16 @@ from textual.binding import BindingType
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
+from textual.theme import Theme
 
 from batchdeck.model import Reply, Wall
 from batchdeck_tui.commands import bindings, palette
 from batchdeck_tui.outlet import PatientDriver
+from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
-from batchdeck_tui.theme import DARK
+from batchdeck_tui.theme import DARK, THEMES
 
 
 class BatchdeckApp(App[None]):
@@ -55,12 +57,20 @@ class BatchdeckApp(App[None]):
         return RunsScreen()
 
     def on_mount(self) -> None:
-        self.register_theme(DARK)
-        self.theme = DARK.name
+        for theme in THEMES:
+            self.register_theme(theme)
+        kept = recall().theme
+        self.theme = kept if kept in self.available_themes else DARK.name
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
         # After ^Z and fg the terminal is empty, and Textual believes that nothing changed.
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         if self._first is not None:
             self.push_screen(RunScreen(self._first))
+
+    def _keep_theme(self, theme: Theme) -> None:
+        """The one that was chosen is there again next time."""
+        if theme.name != (recall().theme or DARK.name):
+            remember(theme=theme.name)
 
     def on_ready(self) -> None:
         self.call_after_refresh(_freeze)

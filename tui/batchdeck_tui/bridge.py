@@ -15,7 +15,7 @@ from batchdeck import lock
 from batchdeck.config import log_path
 from batchdeck.control.client import ControlClient
 from batchdeck.errors import BatchdeckError, EngineGone, StoreError
-from batchdeck.model import Command, Counts, Detail, Reply, Snapshot
+from batchdeck.model import Command, Counts, Detail, Event, Reply, Snapshot
 from batchdeck.store.index import Query, RunIndex
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.commandline import call, call_said
@@ -178,6 +178,10 @@ class RunBridge:
         """The next row with these words (step 1) or the one before (-1), of all rows. Raises ``StoreError``."""
         await self.copy()
         return await self._index.ask(lambda index: index.next_match(words, idx, step))
+
+    async def events(self, after: int) -> list[Event]:
+        """What happened after the event of this number, oldest first. Raises ``StoreError``."""
+        return await self._file.ask(lambda reader: reader.events(after))
 
     async def export(self, target: Path, rows: array[int] | None) -> str:
         """Write these rows (None: all) to a file, as the command line does it. Returns its sentence.

@@ -10,10 +10,11 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-Scope = Literal["app", "runs", "run", "columns", "tune", "limits", "launch"]
+Scope = Literal["app", "runs", "run", "columns", "events", "tune", "limits", "launch"]
 TITLES: dict[Scope, str] = {
     "run": "In a run",
     "columns": "In the list of columns",
+    "events": "In the log of events",
     "tune": "On the tune screen",
     "limits": "In the form of limits",
     "runs": "In the list of runs",
@@ -238,7 +239,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         scope="run",
-        keys="colon",
+        keys=":",
         shown=":",
         action="goto",
         title="Go to a row",
@@ -279,7 +280,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         scope="run",
-        keys="asterisk",
+        keys="*",
         shown="*",
         action="mark_all",
         title="Mark all rows listed",
@@ -300,6 +301,30 @@ VERBS: tuple[Verb, ...] = (
         action="export",
         title="Export rows",
         does="the marked ones, else those listed, to a JSONL or CSV file",
+    ),
+    Verb(
+        scope="run",
+        keys="y",
+        shown="y",
+        action="copy",
+        title="Copy the answer",
+        does="of the marked rows, else of the one under the cursor, to the terminal's clipboard",
+    ),
+    Verb(
+        scope="run",
+        keys="e",
+        shown="e",
+        action="events",
+        title="Log of events",
+        does="every turn of a knob, pause, limit and stop, with its time",
+    ),
+    Verb(
+        scope="run",
+        keys="w",
+        shown="w",
+        action="window",
+        title="Time that the charts show",
+        does="the whole run, the last hour, ten minutes, one minute",
     ),
     Verb(
         scope="run",
@@ -379,6 +404,32 @@ VERBS: tuple[Verb, ...] = (
         title="Close the list",
         does="what was chosen is kept",
         palette=False,
+    ),
+    Verb(
+        scope="events",
+        keys="f",
+        shown="f",
+        action="kind(1)",
+        label="kind",
+        title="Only one kind",
+        does="turns through the kinds of events; F goes the other way",
+    ),
+    Verb(
+        scope="events",
+        keys="F",
+        shown="F",
+        action="kind(-1)",
+        title="The kind before",
+        does="turns the other way",
+    ),
+    Verb(
+        scope="events",
+        keys="escape,e,q",
+        shown="esc e",
+        action="back",
+        label="back",
+        title="Back to the run",
+        does="the log goes on being written",
     ),
     Verb(
         scope="tune",

@@ -23,6 +23,7 @@ from batchdeck_tui.bridge import Found, RunBridge
 from batchdeck_tui.format import count
 from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.columnsview import ColumnsScreen
+from batchdeck_tui.screens.eventlog import EventsScreen
 from batchdeck_tui.screens.exportform import ExportScreen
 from batchdeck_tui.screens.rowfilter import Flights, RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
@@ -31,9 +32,12 @@ from batchdeck_tui.selection import Selection
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.columns import Chosen
 from batchdeck_tui.widgets.errors import ErrorList
+from batchdeck_tui.widgets.itemtext import answer_text
 from batchdeck_tui.widgets.results import ResultsTable
 from batchdeck_tui.widgets.rowsource import RowSource
 
+MOST_COPIED = 100_000
+"""Characters: terminals take no more through OSC 52."""
 MOST_MARKS = 10_000
 """Rows that can be marked at a time: as many as the engine puts back into the queue at a command."""
 AGAIN = 4.0
@@ -227,6 +231,37 @@ class ListingScreen(TuningScreen):
         self.query_one("#filtered", Static).update(
             Content.assemble((inert(str(self._filter)), "$warning"), (f"  {count}   esc shows all", MUTED))
         )
+
+    def action_events(self) -> None:
+        self.app.push_screen(EventsScreen(self.bridge, self.path.stem))
+
+    @work(exclusive=True, group="copy answers")
+    async def action_copy(self) -> None:
+        """The answers of the marked rows, else of the one under the cursor, to the clipboard of the terminal."""
+        here = self.table.cursor_idx
+        rows = sorted(self.table.marks) or ([here] if here is not None else [])
+        texts: list[str] = []
+        size = 0
+        try:
+            for idx in rows:
+                detail = await self.bridge.detail(idx)
+                texts.append(answer_text(detail) if detail is not None else "")
+                size += len(texts[-1])
+                if size > MOST_COPIED:
+                    said = (
+                        f"more than {count(MOST_COPIED)} characters are too much for a terminal's clipboard; E exports"
+                    )
+                    self.door.say(Reply(ok=False, message=said))
+                    return
+        except StoreError as error:
+            self.door.say(Reply(ok=False, message=str(error)))
+            return
+        if not size:
+            self.door.say(Reply(ok=False, message="there is no answer to copy yet"))
+            return
+        self.app.copy_to_clipboard("\n\n".join(texts))
+        of = f" of {some(len(rows), 'row')}" if len(rows) > 1 else f" of row {rows[0]}"
+        self.door.say(Reply(ok=True, message=f"copied {some(size, 'character')}{of}"))
 
     # Columns
 

@@ -21,6 +21,7 @@ from batchdeck.store.index import KEPT_FROM
 from batchdeck_tui.asking import HINT
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.commands import Scope, bindings
+from batchdeck_tui.format import duration
 from batchdeck_tui.listing import last_holder
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.screens.knobs import DEPENDENT, WORKING
@@ -38,6 +39,8 @@ from batchdeck_tui.widgets.rowsource import RowSource
 from batchdeck_tui.widgets.turnstrip import TurnStrip
 from batchdeck_tui.widgets.waiting import WaitingStrip
 
+WINDOWS = (None, 3_600.0, 600.0, 60.0)
+"""Seconds that the charts show; None: the whole run."""
 SELECT_AGAIN = 1.0
 """Seconds between two searches while rows settle under a filter."""
 
@@ -250,6 +253,13 @@ class RunScreen(ListingScreen):
             self._narrow(RowFilter())
         else:
             self.dismiss()
+
+    def action_window(self) -> None:
+        """The next shorter span of time in the charts, after the shortest the whole run."""
+        charts = self.query_one(Charts)
+        charts.window = WINDOWS[(WINDOWS.index(charts.window) + 1) % len(WINDOWS)]
+        said = f"the last {duration(charts.window)}" if charts.window is not None else "the whole run"
+        self.door.say(Reply(ok=True, message=f"The charts show {said}"))
 
     def action_charts(self) -> None:
         self.toggle_class("-no-charts")

@@ -285,7 +285,7 @@ class ResultsTable(ScrollView, can_focus=True):
 
     def _draw(self, cells: tuple[Cell, ...], width: int, base: Style, *, cursor: bool, marked: bool = False) -> Strip:
         back = self._looks["cursor"] if cursor else Style.null()
-        parts = [(MARK if marked else " ", base + self._looks["retried"] + back)]
+        parts = [(MARK, base + self._looks["retried"] + back) if marked else (" ", base + back)]
         between = gap(self.scrollable_content_region.width)
         columns = self.columns
         for place, (text, name) in enumerate(cells):
