@@ -177,7 +177,9 @@ async def test_a_million_items_open_at_once_and_only_rows_in_view_are_read(
         await until(pilot, lambda: "prompt 0 " in read(screen.table))
         assert source.reads - before <= 4
     monkeypatch.undo()
-    queries = {query for query in asked if query.lstrip().upper().startswith(("SELECT", "WITH"))}
+    # The index beside the run is another matter: it is made of all rows once, in the background.
+    own = [query for query in asked if not re.search(r"\b(run|main)\.", query)]
+    queries = {query for query in own if query.lstrip().upper().startswith(("SELECT", "WITH"))}
     assert any("prompt" not in query and "FROM items" in query for query in queries)
     with sqlite3.connect(f"{million.as_uri()}?mode=ro", uri=True) as db:
         for query in queries:
