@@ -149,6 +149,16 @@ def test_a_large_run_keeps_its_copy_and_two_may_make_it_together(run: RunFile) -
     run.close()
 
 
+@pytest.mark.parametrize("words", ["answer", "row", "nowhere"])
+def test_two_that_look_at_once_find_the_same(run: RunFile, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    alone = [ask(run.path, words=words), ask(run.path, words=words, state="done")]
+    monkeypatch.setattr("batchdeck.store.index.HALVED", 2)
+    with caught_up(run.path, kept_from=5) as index:
+        assert [list(index.select(Query(words=words))), list(index.select(Query(words=words, state="done")))] == alone
+        assert index._beside is not None
+    run.close()
+
+
 def test_a_small_run_leaves_nothing_beside_it(run: RunFile) -> None:
     assert ask(run.path, words="answer") == [1, 2, 3, 4]
     assert not index_path(run.path).exists()

@@ -34,10 +34,12 @@ PATIENCE = 60.0
 async def until(pilot: Pilot[Any], condition: Callable[[], object], what: str = "") -> None:
     """Return as soon as the condition holds."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + PATIENCE
+    end, rest = loop.time() + PATIENCE, 0.01
     while not condition():
         assert loop.time() < end, f"never came true: {what or condition}\n{page(pilot.app)}"
-        await pilot.pause(0.01)
+        await pilot.pause(rest)
+        # To look at a whole screen costs more than what is waited for, where that takes long.
+        rest = min(0.1, 1.2 * rest)
 
 
 def write(pilot: Pilot[Any], *keys: str) -> None:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
@@ -29,6 +30,8 @@ Order = Literal["idx", "state", "prompt", "answer", "tokens", "ttft", "seconds",
 ORDERS: tuple[Order, ...] = ("idx", "state", "prompt", "answer", "tokens", "ttft", "seconds", "tries", "cost")
 KEPT_FROM = 50_000
 """Items from which the copy is kept in a file: below, it is made anew in less than a second."""
+HALVED = 200_000
+"""Rows from which two look for words at once."""
 STEP = 5_000
 """Rows a transaction when the copy is brought up to date."""
 VERSION = 1
@@ -95,6 +98,9 @@ class RunIndex:
         with RunReader(path) as reader:
             meta = reader.meta()
         self._identity = f"{meta.created_at} {meta.run}"
+        self._uri = ""
+        """Of the file that holds the copy; empty while it is a temporary one."""
+        self._beside: sqlite3.Connection | None = None
         self._db = self._open(meta.counts.items >= kept_from)
         self.copied, self.items = 0, meta.counts.items
         """Rows that were read in so far, of so many."""
@@ -112,24 +118,30 @@ class RunIndex:
 
     def close(self) -> None:
         self._db.close()
+        if self._beside is not None:
+            self._beside.close()
 
     def interrupt(self) -> None:
         """End what runs in another thread; it raises ``StoreError`` there."""
         self._db.interrupt()
+        if self._beside is not None:
+            self._beside.interrupt()
 
     # -- the file
 
     def _open(self, kept: bool) -> sqlite3.Connection:
         file = index_path(self.path)
         if kept and _writable(file):
+            self._uri = file.as_uri()
             with suppress(sqlite3.DatabaseError):
-                return self._connect(file.as_uri())
+                return self._connect(self._uri)
             # Damaged, or no database at all: it holds nothing that the run file does not.
             for ending in ("", "-wal", "-shm"):
                 Path(f"{file}{ending}").unlink(missing_ok=True)
             if _writable(file):
                 with suppress(sqlite3.DatabaseError):
-                    return self._connect(file.as_uri())
+                    return self._connect(self._uri)
+            self._uri = ""
         try:
             return self._connect("")
         except sqlite3.Error as error:
@@ -202,12 +214,20 @@ class RunIndex:
 
     def select(self, query: Query) -> array[int]:
         """Indices of the rows that match, in the order asked for, as far as they were copied."""
-        found: array[int] = array("q")
-        statement, values = _statement(query)
         with self._errors():
-            cursor = self._db.execute(statement, values)
-            while rows := cursor.fetchmany(_FETCHED):
-                found.extend(map(itemgetter(0), rows))
+            if query.words and query.is_ascending and self._uri and self.copied >= HALVED:
+                return self._in_halves(query)
+            return _fetched(self._db, *_statement(query))
+
+    def _in_halves(self, query: Query) -> array[int]:
+        """To look through all texts keeps one core busy: two do it in half the time."""
+        if self._beside is None:
+            self._beside = self._connect(self._uri)
+        middle = self.copied // 2
+        with ThreadPoolExecutor(1) as pool:
+            upper = pool.submit(_fetched, self._beside, *_statement(query, f"f.idx >= {middle}"))
+            found = _fetched(self._db, *_statement(query, f"f.idx < {middle}"))
+            found.extend(upper.result())
         return found
 
     def next_match(self, words: str, idx: int, step: int) -> int | None:
@@ -252,7 +272,16 @@ def _pattern(words: str) -> str:
     return "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
-def _statement(query: Query) -> tuple[str, list[Any]]:
+def _fetched(db: sqlite3.Connection, statement: str, values: list[Any]) -> array[int]:
+    found: array[int] = array("q")
+    cursor = db.execute(statement, values)
+    while rows := cursor.fetchmany(_FETCHED):
+        found.extend(map(itemgetter(0), rows))
+    return found
+
+
+def _statement(query: Query, within: str = "") -> tuple[str, list[Any]]:
+    """within: a condition on the indices beside what is asked for."""
     where: list[str] = []
     values: list[Any] = []
     for column, value in (
@@ -273,6 +302,7 @@ def _statement(query: Query) -> tuple[str, list[Any]]:
         source = "main.texts f" if alone else f"{source} JOIN main.texts t ON t.idx = f.idx"
         where.append(f"{'f' if alone else 't'}.{_LIKE}")
         values.append(_pattern(query.words))
+    where += [within] if within else []
     way = "DESC" if query.descending else "ASC"
     by = f"f.{query.order} {way}"
     if query.order == "prompt":
