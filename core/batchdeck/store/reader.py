@@ -9,7 +9,6 @@ import sqlite3
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -255,10 +254,12 @@ class RunReader:
             source += " JOIN inputs n ON n.idx = i.idx LEFT JOIN attempts a ON a.id = i.result_attempt"
             where.append("CASE WHEN n.error IS NOT NULL THEN 'bad_input' ELSE a.error_type END = ?")
             fixed.append(error_type)
-        query = f"SELECT i.idx FROM {source} WHERE {' AND '.join(where)} ORDER BY i.idx LIMIT {NARROW}"
+        narrow = f"SELECT i.idx AS idx FROM {source} WHERE {' AND '.join(where)} ORDER BY i.idx LIMIT {NARROW}"
         while True:
-            chunk = self._all(query, last, *fixed)
-            found.extend(map(itemgetter(0), chunk))
+            # As one value: so many rows are as many turns with the interpreter's lock, for which threads wait.
+            (listed,) = self._one(f"SELECT group_concat(idx) FROM ({narrow})", last, *fixed)
+            chunk = array("q", map(int, listed.split(",")) if listed else ())
+            found.extend(chunk)
             if len(chunk) < NARROW:
                 return found
             last = found[-1]
