@@ -43,6 +43,17 @@ class Histogram:
         self._count(buckets)
         self.sum += sum(_value(key) * count for key, count in buckets.items())
 
+    def take_out(self, buckets: Mapping[int, int]) -> None:
+        """Count no longer what ``fill`` counted."""
+        self.sum -= sum(_value(key) * count for key, count in buckets.items())
+        for key, count in buckets.items():
+            left = self._buckets[key] - count
+            if left:
+                self._buckets[key] = left
+            else:
+                del self._buckets[key]
+            self.total -= count
+
     def _count(self, buckets: Mapping[int, int]) -> None:
         for key, count in buckets.items():
             self._buckets[key] = self._buckets.get(key, 0) + count

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from batchdeck.model import Event, Sample
+from batchdeck.tune.recent import SECONDS, Recent
 
 Point = tuple[float, float]
 """(seconds since the run began, value)"""
@@ -19,6 +20,15 @@ NOTED = ("settings", "breaker", "quota")
 
 TURNS = ("concurrency", "tune", "sweep")
 """Events that turn the cap: by a person, by the engine, for a level of a sweep."""
+
+UNTOLD = ("rate_limited",)
+"""Events that are not kept to be told beside a cursor: they come by the hundred, and have a chart of their own."""
+
+SERIES = ("throughput", "in_flight", "cap", "queue", "hits", "tokens", "cost", "at")
+"""Filled with every sample: items/s, mean in flight, cap, mean depth, 429s a sample, tokens/s, dollars so far, and the
+wall clock, in seconds since the epoch."""
+LATENCIES = ("ttft_p50", "ttft_p95", "e2e_p50", "e2e_p95")
+"""Of the answers of the last seconds up to a sample; a sample with none before it has no point."""
 
 Mark = tuple[float, float, str]
 """(seconds since the run began, new cap, kind of the event)"""
@@ -83,12 +93,19 @@ class History:
     """The samples of one run as series and sums, and what was changed meanwhile."""
 
     series: dict[str, Series] = field(
-        default_factory=lambda: {name: Series() for name in ("throughput", "in_flight", "cap", "queue", "hits")}
+        default_factory=lambda: {name: Series() for name in (*SERIES, *LATENCIES)}
     )
     marks: list[Mark] = field(default_factory=list)
     """Every change of concurrency, and who took it."""
     notes: list[Note] = field(default_factory=list)
     """The events of the kinds in ``NOTED``."""
+    told: list[Event] = field(default_factory=list)
+    """The newest events of all kinds but those in ``UNTOLD``."""
+    version: int = 0
+    """Grows with every mark and note: one may stand before the newest sample."""
+    timed: float = 0.0
+    """Up to when it is known how long answers took: that comes later than the rest."""
+    recent: Recent = field(default_factory=Recent)
     held: dict[str, float] = field(default_factory=dict)
     """Seconds that each reason held the run, in all."""
     last: Sample | None = None
@@ -99,19 +116,82 @@ class History:
     settled: int = 0
     tokens: int = 0
     """Tokens of answers in all."""
+    cost: float = 0.0
+    """Dollars in all."""
     seconds: float = 0.0
     """Time that the samples cover."""
     most: dict[str, int] = field(default_factory=lambda: {"in_flight": 0, "queue": 0})
     """The greatest value of a series ever, of samples drawn or not."""
 
-    def since(self, name: str, first: float) -> list[Point]:
-        """The points of a series from ``first`` on."""
+    def between(self, name: str, first: float, last: float) -> list[Point]:
+        """The points of a series from ``first`` to ``last``."""
         points = self.series[name].points
-        return points[bisect_left(points, (first, float("-inf"))) :]
+        low = bisect_left(points, (first, float("-inf")))
+        return points[low : bisect_right(points, (last, float("inf")), low)]
+
+    def within(self, name: str, first: float, last: float) -> tuple[float, float] | None:
+        """The least and the greatest value of a series from ``first`` to ``last``.
+
+        Where none fell in between: the one that was measured next, which holds for the time before it, else the newest.
+        Latencies hold for no longer than they are taken over. None: there is none.
+        """
+        points = self.series[name].points
+        low = bisect_left(points, (first, float("-inf")))
+        high = bisect_right(points, (last, float("inf")), low)
+        if low == high:
+            near = points[low] if low < len(points) else points[-1] if points else None
+            if near is None or (name in LATENCIES and not last <= near[0] <= last + SECONDS):
+                return None
+            return near[1], near[1]
+        values = [value for _, value in points[low:high]]
+        return min(values), max(values)
+
+    def next_sample(self, t: float, step: int) -> float:
+        """The time of the sample after ``t`` (step 1) or before it (-1); ``t`` itself at the end."""
+        points = self.series["at"].points
+        at = bisect_right(points, (t, float("inf"))) if step > 0 else bisect_left(points, (t, float("-inf"))) - 1
+        return points[at][0] if 0 <= at < len(points) else t
+
+    def nearest_sample(self, t: float) -> float:
+        """The time of the sample that is nearest; ``t`` itself while there are none."""
+        points = self.series["at"].points
+        at = bisect_left(points, (t, float("-inf")))
+        return min((point[0] for point in points[max(0, at - 1) : at + 1]), key=lambda near: abs(near - t), default=t)
+
+    def wall_clock(self, t: float) -> float | None:
+        """Seconds since the epoch at ``t`` seconds of the run. Sessions of a run lie apart, so no clock but the
+        samples' own tells it."""
+        points = self.series["at"].points
+        at = min(bisect_left(points, (t, float("-inf"))), len(points) - 1)
+        return points[at][1] + t - points[at][0] if points else None
+
+    def told_within(self, first: float, last: float) -> list[Event]:
+        """The events from ``first`` to ``last``, in order of time."""
+        return [event for event in self.told if first <= event.t <= last]
+
+    def next_told(self, t: float, step: int) -> float | None:
+        """When the mark or the note after ``t`` (step 1) or before it (-1) stands; None: there is none."""
+        times = sorted({mark[0] for mark in self.marks} | {note[0] for note in self.notes})
+        at = bisect_right(times, t) if step > 0 else bisect_left(times, t) - 1
+        return times[at] if 0 <= at < len(times) else None
+
+    def time(self, samples: Sequence[Sample]) -> None:
+        """How long answers took, of new samples in order of time.
+
+        Apart from ``extend``, as it takes ten times as long: hand over a long past in pieces.
+        """
+        for sample in samples:
+            ttft, e2e = self.recent.add(sample)
+            for name, found in (("ttft", ttft), ("e2e", e2e)):
+                if found is not None:
+                    self.series[f"{name}_p50"].append((sample.t, found.p50))
+                    self.series[f"{name}_p95"].append((sample.t, found.p95))
+            self.timed = sample.t
 
     def extend(self, samples: Sequence[Sample], events: Sequence[Event]) -> bool:
         """New samples and events in order of time; those seen already are left out. True: there was something new."""
-        before = (self.last, len(self.marks), len(self.notes))
+        before = (self.last, self.version)
+        self._tell(events)
         for sample in samples:
             if self.last is not None and sample.t <= self.last.t:
                 continue
@@ -122,6 +202,7 @@ class History:
             settled = sample.done + sample.failed
             self.settled += settled
             self.tokens += sample.tokens_out
+            self.cost += sample.cost
             self.seconds += sample.dt
             for reason, seconds in sample.held.items():
                 self.held[reason] = self.held.get(reason, 0.0) + seconds
@@ -135,6 +216,9 @@ class History:
                 "cap": float(sample.concurrency),
                 "queue": _depth(sample),
                 "hits": float(sample.rate_limit_hits),
+                "tokens": sample.tokens_out / sample.dt if sample.dt > 0 else 0.0,
+                "cost": self.cost,
+                "at": sample.at,
             }
             for name, value in values.items():
                 self.series[name].append((sample.t, value))
@@ -142,8 +226,15 @@ class History:
             mark = (event.t, event.value or 0.0, event.kind)
             if event.kind in TURNS and event.value is not None and mark not in self.marks:
                 self.marks.append(mark)
+                self.version += 1
             elif event.kind in NOTED and (event.t, event.kind) not in self.notes:
                 self.notes.append((event.t, event.kind))
-        changed = (self.last, len(self.marks), len(self.notes)) != before
+                self.version += 1
+        changed = (self.last, self.version) != before
         del self.marks[:-KEPT_MARKS], self.notes[:-KEPT_MARKS]
         return changed
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        new = [event for event in events if event.kind not in UNTOLD and event not in self.told]
+        if new:
+            self.told = [*self.told, *new][-KEPT_MARKS:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -49,6 +49,60 @@ class Curve:
     steps: bool = False
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where a chart of ``width`` × ``height`` cells has what: ``columns`` × ``rows`` of it are the plot, over the time
+    from ``first`` to ``last`` and values from 0 to ``top``."""
+
+    first: float
+    last: float
+    top: float
+    labels: Mapping[int, str]
+    margin: int
+    columns: int
+    rows: int
+
+    def column(self, t: float) -> int:
+        """Where plotext puts what was measured at ``t``: it rounds to the dots of braille, two to a column."""
+        share = (t - self.first) / (self.last - self.first)
+        return min(self.columns - 1, max(0, int(share * (2 * self.columns - 1) + 0.5) // 2))
+
+    def times(self, column: int) -> tuple[float, float]:
+        """From when to when is in this column."""
+        dot = (self.last - self.first) / (2 * self.columns - 1)
+        return self.first + (2 * column - 0.5) * dot, self.first + (2 * column + 1.5) * dot
+
+    def mark_times(self, column: int) -> tuple[float, float]:
+        """From when to when marks stand in this column."""
+        step = (self.last - self.first) / max(1, self.columns - 1)
+        return self.first + (column - 0.5) * step, self.first + (column + 0.5) * step
+
+
+def frame_of(
+    curves: Sequence[Curve],
+    span: tuple[float, float],
+    width: int,
+    height: int,
+    *,
+    floor: float = 1.0,
+    say: Callable[[float], str] = brief,
+    margin: int = 0,
+    axis: bool = True,
+) -> Frame | None:
+    """The frame for these curves; None: there is no room. say: a label of the y axis; margin: its least width; axis:
+    whether the last line is for the times."""
+    first, last = span[0], max(span[1], span[0] + 1.0)
+    # a little room above the highest value, for captions
+    top = ceiling(max([floor, *(1.08 * value for curve in curves for _, value in curve.points)]))
+    rows = height - axis
+    labels = ticks(top, rows + 1, say)
+    margin = max([margin, *(len(label) + 1 for label in labels.values())])
+    columns = width - margin
+    if columns < 2 or rows < 1:
+        return None
+    return Frame(first, last, top, labels, margin, columns, rows)
+
+
 def draw(
     curves: Sequence[Curve],
     marks: Sequence[Mark],
@@ -61,28 +115,34 @@ def draw(
 ) -> list[list[Run]]:
     """A chart of ``width`` × ``height`` cells over a span of seconds, its y axis from 0.
 
-    floor: the least top of the y axis. Later curves lie over earlier ones; marks are vertical lines captioned with
-    their value where there is room, dashed and signed where no person took the turn. Notes are dotted lines that leave
-    out what a curve, a mark or a caption takes.
+    floor: the least top of the y axis.
     """
-    first, last = span[0], max(span[1], span[0] + 1.0)
-    # a little room above the highest value, for captions
-    top = ceiling(max([floor, *(1.08 * value for curve in curves for _, value in curve.points)]))
-    labels = ticks(top, height)
-    margin = max(len(label) for label in labels.values()) + 1
-    columns, rows = width - margin, height - 1
-    if columns < 2 or rows < 1:
-        return []
-    cells: Cells = [[_BLANK] * columns for _ in range(rows)]
+    frame = frame_of(curves, span, width, height, floor=floor)
+    return paint(frame, curves, marks, notes) if frame is not None else []
+
+
+def paint(
+    frame: Frame, curves: Sequence[Curve], marks: Sequence[Mark], notes: Sequence[Note] = (), *, axis: bool = True
+) -> list[list[Run]]:
+    """The chart in this frame, each line as wide as the frame.
+
+    Later curves lie over earlier ones; marks are vertical lines captioned with their value where there is room, dashed
+    and signed where no person took the turn. Notes are dotted lines that leave out what a curve, a mark or a caption
+    takes.
+    """
+    first, last = frame.first, frame.last
+    cells: Cells = [[_BLANK] * frame.columns for _ in range(frame.rows)]
     for curve in curves:
-        _lay_curve(cells, curve, (first, last), top)
+        _lay_curve(cells, curve, (first, last), frame.top)
     _lay_notes(cells, notes, first, last)
     _lay_marks(cells, marks, first, last)
     lines: list[list[Run]] = []
     for number, row in enumerate(cells):
-        label = labels.get(number, "").rjust(margin - 1) + " "
+        label = frame.labels.get(number, "").rjust(frame.margin - 1) + " "
         lines.append([(label, "axis"), *runs(row)])
-    return [*lines, [(" " * margin + _time_axis(first, last, columns), "axis")]]
+    if axis:
+        lines.append([(" " * frame.margin + _time_axis(first, last, frame.columns), "axis")])
+    return lines
 
 
 def ceiling(value: float) -> float:
@@ -96,12 +156,12 @@ def ceiling(value: float) -> float:
     return 10 * scale
 
 
-def ticks(top: float, height: int) -> dict[int, str]:
+def ticks(top: float, height: int, say: Callable[[float], str] = brief) -> dict[int, str]:
     """Labels of the y axis by row, from the top."""
     rows = height - 1
-    labels = {0: brief(top), rows - 1: "0"}
+    labels = {0: say(top), rows - 1: "0"}
     if rows >= 6:
-        labels[rows // 2] = brief(top / 2)
+        labels[rows // 2] = say(top / 2)
     return labels
 
 

@@ -1,0 +1,239 @@
+"""One chart of a run: its plot kept as lines, over which a cursor moves without anything being drawn again."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from batchdeck_tui.widgets.cells import strip
+from batchdeck_tui.widgets.chartkinds import INKS, Kind
+from batchdeck_tui.widgets.history import History
+from batchdeck_tui.widgets.plot import Curve, Frame, Run, frame_of, paint
+
+_EMPTY = "waiting for the first sample"
+CURSOR = "┃"
+"""Heavier than any mark. What was measured stays to be seen where it stands, with its colours exchanged."""
+FOCUSED = "▸ "
+
+
+class Chart(Widget):
+    """A title line with the newest figure or that under the cursor, and a plot.
+
+    The plot is built again for another sample in view, another span or size, never for a cursor.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "chart--title",
+        "chart--figure",
+        "chart--axis",
+        "chart--mark",
+        "chart--auto",
+        "chart--note",
+        "chart--cursor",
+        *(f"chart--{ink}" for ink in INKS),
+        *(f"chart--{ink}-fill" for ink in INKS),
+    }
+    DEFAULT_CSS = """
+    Chart {
+        height: 1fr; width: 1fr; color: $foreground;
+        &> .chart--title { color: $foreground; text-style: bold; }
+        &> .chart--figure { color: $text-muted; }
+        &> .chart--axis { color: $text-disabled; }
+        &> .chart--mark { color: $text-warning; text-style: bold; }
+        &> .chart--auto { color: $foreground; text-style: bold; }
+        &> .chart--note { color: $text-secondary; text-style: bold; }
+        &> .chart--cursor { color: $foreground; text-style: bold; }
+        &> .chart--throughput { color: $success; }
+        &> .chart--throughput-fill { color: $success 55%; }
+        &> .chart--tokens { color: $success; }
+        &> .chart--tokens-fill { color: $success 55%; }
+        &> .chart--in_flight { color: $primary; }
+        &> .chart--in_flight-fill { color: $primary 70%; }
+        &> .chart--cap { color: $text-warning; }
+        &> .chart--cap-fill { color: $text-warning; }
+        &> .chart--queue { color: $accent; }
+        &> .chart--queue-fill { color: $accent 55%; }
+        &> .chart--hits { color: $error; }
+        &> .chart--hits-fill { color: $error; }
+        &> .chart--ttft_p50 { color: $primary; }
+        &> .chart--ttft_p50-fill { color: $primary 60%; }
+        &> .chart--ttft_p95 { color: $text-warning; }
+        &> .chart--ttft_p95-fill { color: $text-warning; }
+        &> .chart--e2e_p50 { color: $primary; }
+        &> .chart--e2e_p50-fill { color: $primary 60%; }
+        &> .chart--e2e_p95 { color: $text-warning; }
+        &> .chart--e2e_p95-fill { color: $text-warning; }
+        &> .chart--cost { color: $accent; }
+        &> .chart--cost-fill { color: $accent 55%; }
+    }
+    """
+
+    class Pointed(Message):
+        """The mouse is over the plot, at this second of the run; None: no longer. ``is_click``: a button was pressed."""
+
+        def __init__(self, chart: Chart, t: float | None, is_click: bool = False) -> None:
+            super().__init__()
+            self.chart = chart
+            self.t = t
+            self.is_click = is_click
+
+    def __init__(self, kind: Kind, history: History, *, focusable: bool = False, margin: int = 0) -> None:
+        """margin: the least cells left of the plot, so that charts below each other have one axis."""
+        super().__init__(id=f"chart-{kind.name}")
+        self.can_focus = focusable
+        self.kind = kind
+        self.frame: Frame | None = None
+        """Where the plot that stands there has what."""
+        self.has_axis = True
+        """Whether the times stand below the plot."""
+        self._history = history
+        self._margin = margin
+        self._span = (0.0, 0.0)
+        self._cursor: float | None = None
+        self._ended = False
+        self._shown: object = None
+        self._strips: list[Strip] = []
+        self._drawn_for: object = None
+        self._headed: Strip | None = None
+        self.builds = 0
+        """Plots built so far."""
+
+    def show(self, history: History, span: tuple[float, float], cursor: float | None, ended: bool) -> None:
+        """There may be something new: samples, the span of seconds to draw, where the cursor stands."""
+        last = history.last.t if history.last is not None else -1.0
+        # what came after the span changes nothing in it
+        shown = (id(history), span, min(last, span[1]), min(history.timed, span[1]), history.version, self.has_axis)
+        if shown != self._shown:
+            self._shown, self._drawn_for = shown, None
+        self._history, self._span, self._cursor, self._ended = history, span, cursor, ended
+        self._headed = None
+        self.refresh()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._drawn_for = self._headed = None
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self._headed = None
+
+    def render_line(self, y: int) -> Strip:
+        # a first paint at a new size can come before its Resize
+        if self._drawn_for != self.size:
+            self._strips = self._build()
+            self._headed = None
+            self._drawn_for = self.size
+        if y == 0:
+            if self._headed is None:
+                self._headed = self._title(self.size.width, self.rich_style)
+            return self._headed
+        if y > len(self._strips):
+            return Strip.blank(self.size.width, self.rich_style)
+        return self._crossed(self._strips[y - 1], y)
+
+    # The plot
+
+    def _build(self) -> list[Strip]:
+        width, height = self.size
+        base = self.rich_style
+        lines = self._plot(width, height - 1)
+        self.builds += 1
+        looks = {ink: self._look(ink) for ink in {ink for line in lines for _, ink in line}}
+        strips = [strip([(text, base + looks[ink]) for text, ink in line], width, base) for line in lines]
+        if not lines and height > 1:
+            empty = (self.kind.empty if self._history.last is not None else "") or _EMPTY
+            blank = [Strip.blank(width, base)] * max(0, (height - 2) // 2)
+            notice = empty if len(empty) <= width else "waiting"
+            strips += [*blank, strip([(notice.center(width), base + self._look("axis"))], width, base)]
+        return strips
+
+    def _plot(self, width: int, height: int) -> list[list[Run]]:
+        history, kind = self._history, self.kind
+        self.frame = None
+        if history.last is None or height < 2 or not history.series[kind.inks[0]].points:
+            return []
+        first, last = self._span
+        curves = [
+            # the cap is a line over the filled curve
+            Curve(
+                ink,
+                history.between(ink, first, last),
+                fill=not kind.stems and number == 0,
+                stems=kind.stems,
+                steps=ink == "cap",
+            )
+            for number, ink in enumerate(kind.inks)
+        ]
+        self.frame = frame_of(
+            curves, self._span, width, height,
+            floor=kind.floor, say=kind.say, margin=self._margin, axis=self.has_axis,
+        )  # fmt: skip
+        if self.frame is None:
+            return []
+        return paint(self.frame, curves, history.marks, history.notes, axis=self.has_axis)
+
+    def _crossed(self, line: Strip, y: int) -> Strip:
+        """A line of the plot with the cursor in it."""
+        frame, t = self.frame, self._cursor
+        if frame is None or t is None or y > frame.rows or not frame.first <= t <= frame.last:
+            return line
+        x = frame.margin + frame.column(t)
+        under = line.crop(x, x + 1)
+        char, style = under.text, next(iter(under)).style or Style()
+        if char in (" ", "\u2800", ""):
+            cell = Segment(CURSOR, self.rich_style + self._look("cursor"))
+        else:
+            cell = Segment(char, style + Style(reverse=True))
+        return Strip.join([line.crop(0, x), Strip([cell], 1), line.crop(x + 1)])
+
+    # The title
+
+    def _title(self, width: int, base: Style) -> Strip:
+        sign = FOCUSED if self.has_focus else ""
+        figures = self._figures()
+        room = width - len(sign) - 2
+        titles = [(title, figure) for title in self.kind.titles for figure in figures]
+        fitting = [(title, figure) for title, figure in titles if cell_len(title) + cell_len(figure) <= room]
+        title, figure = fitting[0] if fitting else ("", figures[-1])
+        looks = self._look("title"), self._look("figure" if self._cursor is None else "title")
+        return strip([(sign + title, base + looks[0]), ("  ", base), (figure, base + looks[1])], width, base)
+
+    def _figures(self) -> tuple[str, ...]:
+        history = self._history
+        if history.last is None:
+            return ("",)
+        if self._cursor is not None and self.frame is not None:
+            first, last = self.frame.times(self.frame.column(self._cursor))
+            return self.kind.here(lambda name: history.within(name, first, last))
+        return (self.kind.summary if self._ended else self.kind.figures)(history.last, history)
+
+    def _look(self, ink: str) -> Style:
+        style = self.get_component_rich_style(f"chart--{ink}")
+        return Style(color=style.color, bold=style.bold)
+
+    # The mouse
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        self.post_message(self.Pointed(self, self._time_at(event.x)))
+
+    def on_click(self, event: events.Click) -> None:
+        t = self._time_at(event.x)
+        if t is not None:
+            self.post_message(self.Pointed(self, t, is_click=True))
+
+    def on_leave(self) -> None:
+        self.post_message(self.Pointed(self, None))
+
+    def _time_at(self, x: int) -> float | None:
+        frame = self.frame
+        if frame is None or not 0 <= x - frame.margin < frame.columns:
+            return None
+        first, last = frame.times(x - frame.margin)
+        return min(frame.last, max(frame.first, (first + last) / 2))
