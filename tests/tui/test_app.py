@@ -28,6 +28,7 @@ from batchdeck_tui.app import BatchdeckApp
 from batchdeck_tui.commands import VERBS, palette
 from batchdeck_tui.outlet import CUT, Outlet
 from batchdeck_tui.remembered import recall, remember
+from batchdeck_tui.screens.chartsview import ChartsScreen
 from batchdeck_tui.screens.columnsview import ColumnsScreen
 from batchdeck_tui.screens.eventlog import EventsScreen
 from batchdeck_tui.screens.help import HelpScreen
@@ -230,6 +231,7 @@ def test_every_command_can_be_carried_out() -> None:
         "limits": LimitsScreen,
         "columns": ColumnsScreen,
         "events": EventsScreen,
+        "charts": ChartsScreen,
         "launch": LaunchScreen,
     }
     for verb in VERBS:

@@ -25,6 +25,8 @@ WORDS = (
     ("interrupted", "the engine is gone without an end; R goes on, nothing done is sent again"),
     ("errors", "a click on a class, or tab and ⏎, lists the rows that failed of it; once more, all rows"),
     ("charts", "throughput, in flight against cap, queue, 429s; │ marks a turn of the cap, ╎ a→ one by the engine"),
+    ("p50 · p95", "half of the answers were faster · 95 of 100 were; of the last 10 s, the area and the line over it"),
+    ("┃", "the moment that is read: charts tell its values, of a column that holds several the least–greatest"),
     ("10 → 20", "beside the charts: what a turn of the cap did, once the new level had settled (a: by the engine)"),
     ("level", "a concurrency that was measured: only while the cap held the run, and once answers came steadily"),
     ("best · knee", "the least concurrency with nearly all the throughput; the band is how sure that is"),

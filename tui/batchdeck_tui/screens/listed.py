@@ -22,12 +22,12 @@ from batchdeck_tui.asking import HINT, asked
 from batchdeck_tui.bridge import Found, RunBridge
 from batchdeck_tui.format import count
 from batchdeck_tui.remembered import recall, remember
+from batchdeck_tui.screens.charting import ChartingScreen
 from batchdeck_tui.screens.columnsview import ColumnsScreen
 from batchdeck_tui.screens.eventlog import EventsScreen
 from batchdeck_tui.screens.exportform import ExportScreen
 from batchdeck_tui.screens.rowfilter import Flights, RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
-from batchdeck_tui.screens.tuning import TuningScreen
 from batchdeck_tui.selection import Selection
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.columns import Chosen
@@ -44,7 +44,7 @@ AGAIN = 4.0
 """So many times as long as a look at the file took passes before the next one."""
 
 
-class ListingScreen(TuningScreen):
+class ListingScreen(ChartingScreen):
     """What a run's screen does with the rows of its table."""
 
     RESTS: ClassVar[str] = "#table"

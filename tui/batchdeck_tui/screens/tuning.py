@@ -55,14 +55,21 @@ class TuningScreen(LimitingScreen):
             self._feed()
 
     def _feed(self) -> None:
-        for _ in range(min(FED, len(self._unfed))):
-            sample = self._unfed.popleft()
-            self.stays.add(sample)
-            self._now_t = sample.t
+        self.take_in([self._unfed.popleft() for _ in range(min(FED, len(self._unfed)))])
         self._is_feeding = bool(self._unfed)
         if self._is_feeding:
             self.call_later(self._feed)
             return
+        self.measured()
+
+    def take_in(self, samples: Sequence[Sample]) -> None:
+        """Some of what was measured, in order of time; more may follow before ``measured``."""
+        for sample in samples:
+            self.stays.add(sample)
+            self._now_t = sample.t
+
+    def measured(self) -> None:
+        """All samples that there are were taken in."""
         for strip in self.query(TurnStrip):
             strip.show(self.turns)
         if self._tune is not None:

@@ -21,6 +21,8 @@ _EMPTY = "waiting for the first sample"
 CURSOR = "┃"
 """Heavier than any mark. What was measured stays to be seen where it stands, with its colours exchanged."""
 FOCUSED = "▸ "
+_OPEN = ("", " ", "\u2800", "│", "╎", "┊")
+"""Where the cursor is a line: nothing was measured here, whatever mark stands there."""
 
 
 class Chart(Widget):
@@ -76,7 +78,7 @@ class Chart(Widget):
     """
 
     class Pointed(Message):
-        """The mouse is over the plot, at this second of the run; None: no longer. ``is_click``: a button was pressed."""
+        """The mouse is over the plot, at this second of the run; None: no more. ``is_click``: with a button."""
 
         def __init__(self, chart: Chart, t: float | None, is_click: bool = False) -> None:
             super().__init__()
@@ -187,7 +189,7 @@ class Chart(Widget):
         x = frame.margin + frame.column(t)
         under = line.crop(x, x + 1)
         char, style = under.text, next(iter(under)).style or Style()
-        if char in (" ", "\u2800", ""):
+        if char in _OPEN:
             cell = Segment(CURSOR, self.rich_style + self._look("cursor"))
         else:
             cell = Segment(char, style + Style(reverse=True))

@@ -1,4 +1,4 @@
-"""What each chart of a run shows, and the words in its title: now, over a run that has ended, and at the cursor. Pure."""
+"""What each chart of a run shows, and the words in its title: now, of a run that ended, and at the cursor. Pure."""
 
 from __future__ import annotations
 

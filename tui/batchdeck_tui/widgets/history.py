@@ -92,9 +92,7 @@ def _depth(sample: Sample) -> float:
 class History:
     """The samples of one run as series and sums, and what was changed meanwhile."""
 
-    series: dict[str, Series] = field(
-        default_factory=lambda: {name: Series() for name in (*SERIES, *LATENCIES)}
-    )
+    series: dict[str, Series] = field(default_factory=lambda: {name: Series() for name in (*SERIES, *LATENCIES)})
     marks: list[Mark] = field(default_factory=list)
     """Every change of concurrency, and who took it."""
     notes: list[Note] = field(default_factory=list)

@@ -26,7 +26,7 @@ def lines(view: Snapshot | RunMeta, advice: Advice | None, width: int) -> list[L
     said = wrap(advice.sentence if advice is not None else THINKING, max(8, width - 2))
     if len(said) > MOST:
         said = [*said[: MOST - 1], fit(" ".join(said[MOST - 1 :]), max(8, width - 2))]
-    head = [_first(view, width)]
+    head = [headline(view, width)]
     ink = "advice" if advice is not None and advice.best is not None else "open"
     head += [(("▸ " if not number else "  ", ink), (text, ink)) for number, text in enumerate(said)]
     hint = advice.hint if advice is not None else ""
@@ -37,13 +37,15 @@ def lines(view: Snapshot | RunMeta, advice: Advice | None, width: int) -> list[L
     return head
 
 
-def _first(view: Snapshot | RunMeta, width: int) -> Line:
+def headline(view: Snapshot | RunMeta, width: int, more: str = "") -> Line:
+    """The run in a line. more: what stands at its end, after the time that the run has taken."""
     glyph, colour = STATES[view.state]
     state = f"{glyph} {view.state}"
     figures = _figures(view)
     right = clock(view.counts.seconds) if view.counts.seconds else ""
     if isinstance(view, Snapshot) and view.eta is not None and view.state == "running":
         right += f"   ETA {duration(view.eta)}"
+    right = "   ".join(part for part in (right, more) if part)
     room = width - cell_len(state) - cell_len(right) - 4
     name = fit(one_line(view.run), min(cell_len(one_line(view.run)), max(8, room)))
     used = cell_len(state) + 2 + cell_len(name)
