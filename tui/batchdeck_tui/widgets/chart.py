@@ -109,14 +109,26 @@ class Chart(Widget):
 
     def show(self, history: History, span: tuple[float, float], cursor: float | None, ended: bool) -> None:
         """There may be something new: samples, the span of seconds to draw, where the cursor stands."""
-        last = history.last.t if history.last is not None else -1.0
-        # what came after the span changes nothing in it
-        shown = (id(history), span, min(last, span[1]), min(history.timed, span[1]), history.version, self.has_axis)
+        shown = self._plotted(history, span)
         if shown != self._shown:
             self._shown, self._drawn_for = shown, None
         self._history, self._span, self._cursor, self._ended = history, span, cursor, ended
         self._headed = None
         self.refresh()
+
+    def fits(self, history: History, span: tuple[float, float]) -> bool:
+        """Whether the plot that stands there is the one of these samples and this span."""
+        return self._shown == self._plotted(history, span) and self._drawn_for == self.size
+
+    def plot(self) -> None:
+        """Build the plot now, and not when it is painted, together with all others."""
+        if self._drawn_for != self.size and self.size:
+            self._renew()
+
+    def _plotted(self, history: History, span: tuple[float, float]) -> object:
+        """What the plot depends on. What came after the span changes nothing in it."""
+        last = history.last.t if history.last is not None else -1.0
+        return id(history), span, min(last, span[1]), min(history.timed, span[1]), history.version, self.has_axis
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -129,9 +141,7 @@ class Chart(Widget):
     def render_line(self, y: int) -> Strip:
         # a first paint at a new size can come before its Resize
         if self._drawn_for != self.size:
-            self._strips = self._build()
-            self._headed = None
-            self._drawn_for = self.size
+            self._renew()
         if y == 0:
             if self._headed is None:
                 self._headed = self._title(self.size.width, self.rich_style)
@@ -141,6 +151,10 @@ class Chart(Widget):
         return self._crossed(self._strips[y - 1], y)
 
     # The plot
+
+    def _renew(self) -> None:
+        self._strips, self._headed = self._build(), None
+        self._drawn_for = self.size
 
     def _build(self) -> list[Strip]:
         width, height = self.size

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import events, on
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.message import Message
 
@@ -21,6 +22,8 @@ MARGIN = 7
 """Cells of the y axis in every chart, unless its labels need more: so that moments stand below each other."""
 ROOMY = 8
 """Lines of a chart from which on it has an axis of time of its own; else those at the bottom have it for all."""
+BREATH = 0.005
+"""Seconds from one plot to the next: what a key does is painted then."""
 LEAST = 5
 """Lines below which a chart tells nothing: rather all of them are scrolled."""
 
@@ -54,6 +57,9 @@ class ChartGrid(Charts):
         super().__init__(history, id=id)
         self._view = View(window)
         self._alone: Chart | None = None
+        self._due: dict[Chart, None] = {}
+        """Whose plot is to be built again, in this order."""
+        self._is_plotting = False
 
     def compose(self) -> ComposeResult:
         for kind in self.KINDS:
@@ -63,8 +69,33 @@ class ChartGrid(Charts):
         self.draw()
 
     def draw(self) -> None:
-        super().draw()
+        """A cursor moves at once. Plots are built one after the other, the one that the keys are for first: together
+        they take as long as a person notices, and keys come in between."""
+        span, cursor = self.span, self.cursor
+        for chart in sorted(self.charts, key=lambda chart: chart is not self.focused):
+            if not chart.display:
+                continue
+            if chart.fits(self._history, span):
+                self._due.pop(chart, None)
+                chart.show(self._history, span, cursor, self._ended)
+            else:
+                self._due[chart] = None
+        if self._due and not self._is_plotting:
+            self._is_plotting = True
+            self._plot()
         self.post_message(self.Turned())
+
+    @work(group="plots")
+    async def _plot(self) -> None:
+        try:
+            while self._due:
+                chart = next(iter(self._due))
+                del self._due[chart]
+                chart.show(self._history, self.span, self.cursor, self._ended)
+                chart.plot()
+                await asyncio.sleep(BREATH)
+        finally:
+            self._is_plotting = False
 
     @property
     def view(self) -> View:
