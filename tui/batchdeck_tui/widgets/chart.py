@@ -14,7 +14,7 @@ from textual.widget import Widget
 
 from batchdeck_tui.widgets.cells import strip
 from batchdeck_tui.widgets.chartkinds import INKS, Kind
-from batchdeck_tui.widgets.history import History
+from batchdeck_tui.widgets.history import LATENCIES, History
 from batchdeck_tui.widgets.plot import Curve, Frame, Run, frame_of, paint
 
 _EMPTY = "waiting for the first sample"
@@ -104,6 +104,8 @@ class Chart(Widget):
         self._strips: list[Strip] = []
         self._drawn_for: object = None
         self._headed: Strip | None = None
+        self._looks: list[Style] = []
+        self._is_restyled = True
         self.builds = 0
         """Plots built so far."""
 
@@ -127,18 +129,21 @@ class Chart(Widget):
 
     def _plotted(self, history: History, span: tuple[float, float]) -> object:
         """What the plot depends on. What came after the span changes nothing in it."""
-        last = history.last.t if history.last is not None else -1.0
-        return id(history), span, min(last, span[1]), min(history.timed, span[1]), history.version, self.has_axis
+        sampled = history.last.t if history.last is not None else -1.0
+        newest = history.timed if self.kind.inks[0] in LATENCIES else sampled
+        return id(history), span, min(newest, span[1]), history.version, self.has_axis
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._drawn_for = self._headed = None
+        self._is_restyled, self._headed = True, None
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
         self._headed = None
 
     def render_line(self, y: int) -> Strip:
+        if self._is_restyled:
+            self._restyle()
         # a first paint at a new size can come before its Resize
         if self._drawn_for != self.size:
             self._renew()
@@ -155,6 +160,13 @@ class Chart(Widget):
     def _renew(self) -> None:
         self._strips, self._headed = self._build(), None
         self._drawn_for = self.size
+
+    def _restyle(self) -> None:
+        """A mouse that comes or goes is a change of style as well, and no reason to build the plot again."""
+        self._is_restyled = False
+        looks = [self.rich_style, *(self.get_component_rich_style(name) for name in sorted(self.COMPONENT_CLASSES))]
+        if looks != self._looks:
+            self._looks, self._drawn_for = looks, None
 
     def _build(self) -> list[Strip]:
         width, height = self.size

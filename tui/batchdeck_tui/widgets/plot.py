@@ -73,9 +73,10 @@ class Frame:
         return self.first + (2 * column - 0.5) * dot, self.first + (2 * column + 1.5) * dot
 
     def mark_times(self, column: int) -> tuple[float, float]:
-        """From when to when marks stand in this column."""
+        """From when to when marks stand in this column. One between two columns is in either."""
         step = (self.last - self.first) / max(1, self.columns - 1)
-        return self.first + (column - 0.5) * step, self.first + (column + 0.5) * step
+        half = 0.5 + 1e-9
+        return self.first + (column - half) * step, self.first + (column + half) * step
 
 
 def frame_of(
