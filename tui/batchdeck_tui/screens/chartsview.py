@@ -60,7 +60,7 @@ class ChartsScreen(Screen[None]):
         if not self._stands:
             return
         self.grid.ended = now.state not in WORKING
-        self._head()
+        self._tell_head()
 
     def measured(self) -> None:
         """There are new samples, or something happened."""
@@ -68,7 +68,9 @@ class ChartsScreen(Screen[None]):
             self.grid.draw()
 
     @on(ChartGrid.Turned)
-    def _head(self) -> None:
+    def _tell_head(self) -> None:
+        if not self._stands:
+            return
         grid = self.grid
         self.query_one(ChartsHead).tell_of(self._now, grid.reading)
         knobs = (self._now.state, grid.view.is_live, grid.alone is not None)

@@ -237,8 +237,9 @@ class Chart(Widget):
         history = self._history
         if history.last is None:
             return ("",)
-        if self._cursor is not None and self.frame is not None:
-            first, last = self.frame.times(self.frame.column(self._cursor))
+        if self._cursor is not None:
+            frame, first = self.frame, self._cursor
+            first, last = frame.times(frame.column(first)) if frame is not None else (first, first)
             return self.kind.here(lambda name: history.within(name, first, last))
         return (self.kind.summary if self._ended else self.kind.figures)(history.last, history)
 
