@@ -54,3 +54,17 @@ def test_an_answer_in_no_time_counts() -> None:
     histogram = filled([0.0, -1e-9])
     assert histogram.total == 2
     assert 0 < histogram.quantile(1.0) < 2e-6
+
+
+@given(kept=st.lists(st.floats(1e-6, 1e4), min_size=1, max_size=60), gone=st.lists(st.floats(1e-6, 1e4), max_size=60))
+def test_what_is_taken_out_was_never_there(kept: list[float], gone: list[float]) -> None:
+    alone, both, other = Histogram(), Histogram(), Histogram()
+    for value in kept:
+        alone.add(value)
+        both.add(value)
+    for value in gone:
+        other.add(value)
+    both.merge(other)
+    both.take_out(other.buckets)
+    assert both.buckets == alone.buckets
+    assert both.percentiles() == alone.percentiles()
