@@ -206,6 +206,7 @@ async def test_nothing_is_fitted_for_a_key_and_not_more_often_than_there_are_sam
     monkeypatch.setattr(tune, "advise", counted)
     async with console(run, (80, 24)) as (pilot, screen):
         Engine(screen, monkeypatch)
+        await until(pilot, lambda: len(screen.stays.visits()) == 5, "all samples are taken in")
         found = await opened(pilot, screen)
         assert len(fits) == 1
         assert len(fits[0].visits) == 5
