@@ -6,6 +6,7 @@ how it is shown ``show``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -146,7 +147,8 @@ def apply(config: RunConfig, changes: Mapping[str, float | None]) -> RunConfig:
         whole = int(value) if (setting.required or first == "autotune") and value is not None else value
         inner = msgspec.structs.replace(getattr(config, first), **{rest[0]: whole}) if rest else whole
         config = msgspec.structs.replace(config, **{first: inner})
-        if name == "max_concurrency":
+        ceiling = config.autotune.ceiling
+        if name == "max_concurrency" or (name == "min_concurrency" and (value or 0) > (ceiling or math.inf)):
             # Said later than what was turned by hand.
             config = msgspec.structs.replace(config, autotune=msgspec.structs.replace(config.autotune, ceiling=None))
     least, most = config.autotune.least, config.autotune.most

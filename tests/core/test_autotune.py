@@ -94,7 +94,7 @@ def test_a_person_who_turns_it_is_never_gone_above() -> None:
     loop = Loop(queueing(64))
     loop.run(200)
     assert loop.cap > 30
-    loop.policy.turned(loop.now, 20)
+    loop.policy.turned(loop.now, 1, 20)
     after = len(loop.turns)
     loop.run(600)
     assert loop.cap == 20
@@ -185,6 +185,22 @@ def test_a_pause_is_no_part_of_what_is_measured() -> None:
     assert [turn.why for _, turn in loop.turns[turns:] if "as long" in turn.why or "something else" in turn.why] == []
 
 
+def test_after_a_pause_a_level_is_begun_anew_its_first_wave_apart() -> None:
+    def until_a_turn(policy: Autotune, now: float, most: int = 1_000) -> int:
+        """How many answers it takes."""
+        for n in range(1, most + 1):
+            policy.flew(now + n, policy.cap)
+            if policy.landed(now + n, Landed(now + n - 1, now + n, ttft=0.1, tokens=10)) is not None:
+                return n
+        return 0
+
+    never_paused, paused = Autotune(4, 1, 100, 0.0), Autotune(4, 1, 100, 0.0)
+    whole = until_a_turn(never_paused, 0.0)
+    assert until_a_turn(paused, 0.0, whole - 2) == 0
+    paused.rested(500.0)
+    assert until_a_turn(paused, 500.0) == whole
+
+
 def test_failures_are_no_answers() -> None:
     stay = Stay(4, 0.0, 4)
     stay.add(Landed(0.0, 60.0, ok=False))
@@ -246,7 +262,8 @@ def test_whatever_comes_the_cap_stays_within_its_bounds(
         assert policy.least <= loop.cap <= policy.most
         match chance.randrange(12):
             case 0:
-                policy.turned(loop.now, chance.randint(1, least + more))
+                cap = chance.randint(1, least + more)
+                policy.turned(loop.now, min(least, cap), cap)
                 assert policy.most <= least + more
             case 1:
                 turn = policy.queueing(loop.now, chance.randint(0, 30), chance.randint(0, 30))

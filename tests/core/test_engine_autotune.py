@@ -135,6 +135,57 @@ def test_who_says_auto_again_lifts_the_ceiling_of_his_own_hand(tmp_path: Path) -
     live(tmp_path / "run.db", press, autotune=ON)
 
 
+def test_a_highest_number_said_again_lifts_the_ceiling_of_a_hand_and_says_so(tmp_path: Path) -> None:
+    async def press(rig: Rig) -> None:
+        await until(lambda: rig.engine.counts.done > 2)
+        steer = rig.engine.steer
+        assert steer.set_concurrency(3).ok
+        assert steer.configure({"max_concurrency": 50}).message == "the ceiling of 3 by hand is lifted"
+        assert (rig.snapshot().tuning.ceiling, rig.snapshot().tuning.most) == (None, 50)
+        assert steer.configure({"max_concurrency": 50}).message == "nothing changes by that"
+        await until(lambda: rig.engine.gate.cap >= 8, step=0.5)
+        assert steer.set_concurrency(5).ok
+        lifted = steer.configure({"min_concurrency": 7}).message
+        assert lifted == "min concurrency off → 7, the ceiling of 5 by hand is lifted"
+        assert rig.engine.gate.cap == 7
+
+    live(tmp_path / "run.db", press, autotune=Autotune(is_on=True, most=50))
+
+
+def test_a_hand_below_the_lowest_and_up_again_leaves_the_lowest_as_it_was(tmp_path: Path) -> None:
+    async def press(rig: Rig) -> None:
+        await until(lambda: rig.engine.counts.done > 2)
+        steer, caps = rig.engine.steer, set()
+        assert steer.set_concurrency(2).ok
+        assert (rig.engine.gate.cap, rig.snapshot().tuning.least) == (2, 2)
+        assert steer.set_concurrency(40).ok
+        rig.probes.append(lambda: caps.add(rig.engine.gate.cap))
+        await asyncio.sleep(120)
+        assert caps
+        assert min(caps) >= 6
+
+    live(tmp_path / "run.db", press, autotune=Autotune(is_on=True, least=6))
+
+
+def test_auto_said_in_a_sweep_waits_for_its_end_and_a_number_ends_it(tmp_path: Path) -> None:
+    async def press(rig: Rig) -> None:
+        engine = rig.engine
+        engine.gate.most = 20
+        await until(lambda: engine.counts.done > 2)
+        assert engine.sweeping.ask([(2, 10), (4, 40)]).ok
+        assert engine.steer.configure({"concurrency": None}).message == "concurrency auto, when the sweep is over"
+        tuning = rig.snapshot().tuning
+        assert (tuning.phase, tuning.sentence) == ("resting", "it goes on when the sweep is over")
+        await until(lambda: engine.gate.cap == 4)
+        reply = engine.steer.set_concurrency(100)
+        assert reply.ok, "the sweep is over by it"
+        assert "as many as this process may open files" in reply.message
+        assert (engine.gate.cap, engine.sweeping.is_active) == (20, False)
+        assert not engine.steer.set_concurrency(100).ok, "nothing came of it this time"
+
+    live(tmp_path / "run.db", press, concurrency=2)
+
+
 def test_it_is_switched_on_in_mid_run_and_off_again(tmp_path: Path) -> None:
     async def switch(rig: Rig) -> None:
         steer = rig.engine.steer

@@ -501,6 +501,7 @@ class Engine:
         if not self.is_limited or self.is_ending or over is not None:
             return False
         self._stop, self.message, self.state, self.is_limited = None, "", "running", False
+        self.tuning.rested()
         self.note("resume", "resumed")
         return True
 

@@ -38,16 +38,19 @@ class Steering:
         after = engine.gate.resize(cap)
         why = " (as many as this process may open files: ulimit -n)" if cap > after else ""
         # A person's word holds though the number is the present one: of a level that is measured, or of autotune.
-        if engine.config.concurrency != after:
-            self.keep(msgspec.structs.replace(engine.config, concurrency=after))
+        config, swept = engine.config, engine.sweeping.is_active
+        if config.concurrency != after:
+            self.keep(msgspec.structs.replace(config, concurrency=after))
         engine.tuning.by_hand(after)
         engine.sweeping.overrule(after)
-        if after == before:
-            return Reply(ok=not why, message=f"concurrency is {after}{why}")
-        engine.note("concurrency", f"{before} → {after}", after)
-        engine.pool.shrink(after)
+        said = f"concurrency is {after}"
+        if after != before:
+            said = f"concurrency {before} → {after}"
+            engine.note("concurrency", f"{before} → {after}", after)
+            engine.pool.shrink(after)
         engine.dispatch()
-        return Reply(ok=True, message=f"concurrency {before} → {after}{why}")
+        did_nothing = after == before and engine.config == config and not swept
+        return Reply(ok=not (why and did_nothing), message=said + why)
 
     def configure(self, changes: Mapping[str, float | None]) -> Reply:
         """Other limits and budgets from now on, all of them or none."""
@@ -69,10 +72,15 @@ class Steering:
         is_other = config.concurrency != engine.gate.cap or engine.sweeping.is_active
         if "concurrency" in changes and (config.autotune != was or (is_other and not was.is_on)):
             turned = self._switch(config, was)
-            if not turned.ok and not said:
+            if not turned.ok and not said and config.autotune == was:
                 return turned
             said.append(turned.message)
         elif config.autotune != was:
+            if was.ceiling is not None and config.autotune.ceiling is None:
+                lifted = f"the ceiling of {was.ceiling} by hand is lifted"
+                engine.note("settings", lifted)
+                said.append(lifted)
+            self.keep(msgspec.structs.replace(engine.config, autotune=config.autotune))
             engine.tuning.begin()
         if engine.go_on():
             said.append("the run goes on")
@@ -91,8 +99,13 @@ class Steering:
                 engine.note("settings", "concurrency auto → fixed")
             return self.set_concurrency(config.concurrency)
         cap = engine.gate.cap
-        engine.note("tune", f"the engine finds the concurrency from now on, beginning with {cap}", cap)
-        return Reply(ok=True, message=f"concurrency auto, beginning with {cap}")
+        if engine.sweeping.is_active:
+            when = "when the sweep is over"
+            engine.note("tune", f"the engine finds the concurrency {when}")
+        else:
+            when = f"beginning with {cap}"
+            engine.note("tune", f"the engine finds the concurrency from now on, {when}", cap)
+        return Reply(ok=True, message=f"concurrency auto, {when}")
 
     def keep(self, config: RunConfig) -> None:
         """Go by this config from now on, and after a resume."""

@@ -70,6 +70,7 @@ class Sweeping:
         self._then = then if then is not None else self._cap
         self._measured, self._level, self._sentence = (), None, ""
         self.is_active = True
+        engine.tuning.begin()
         engine.dispatch()
         total = sum(items for _, items in levels)
         return Reply(ok=True, message=f"measuring {_at_once(levels)}: {total:,} items, kept as results like any other")

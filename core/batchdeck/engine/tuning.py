@@ -79,7 +79,7 @@ class Tuning:
             self._carry_out(turn)
 
     def rested(self) -> None:
-        """A pause is over."""
+        """A pause is over, or a stop that was taken back."""
         if self._policy is not None:
             self._policy.rested(self._engine.now())
 
@@ -88,10 +88,10 @@ class Tuning:
         engine = self._engine
         if not engine.config.autotune.is_on:
             return
-        if self._policy is not None:
-            self._policy.turned(engine.now(), cap)
         autotune = msgspec.structs.replace(engine.config.autotune, ceiling=cap)
         engine.steer.keep(msgspec.structs.replace(engine.config, autotune=autotune))
+        if self._policy is not None:
+            self._policy.turned(engine.now(), *self._bounds())
 
     @property
     def why(self) -> str:

@@ -141,9 +141,9 @@ class Autotune:
             return self._measured(now)
         return self._alarm(now, self._stay) if landed.ok else None
 
-    def turned(self, now: float, cap: int) -> None:
-        """A person turned the cap, and wants no more than that."""
-        self.least, self.most = min(self.least, cap), cap
+    def turned(self, now: float, least: int, cap: int) -> None:
+        """A person turned the cap, and wants no more than that, nor fewer than ``least``."""
+        self.least, self.most = least, cap
         self._home, self._known = None, {n: stay for n, stay in self._known.items() if n <= cap}
         self.phase, self.sentence = "measuring", f"{cap} by hand, and no more by itself"
         self._moved(cap, now, self._in_flight)
@@ -163,7 +163,9 @@ class Autotune:
 
     def rested(self, now: float) -> None:
         """A pause is over: nothing of it is anybody's latency, and its emptiness is nobody's limit."""
-        self._stay = Stay(self.cap, now, self._in_flight)
+        self._again(now)
+        # All that may go goes at once now, as after a turn: the first wave is no throughput.
+        self._generation = False
 
     # -- decisions
 
