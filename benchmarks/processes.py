@@ -96,14 +96,18 @@ def cpu(pid: int) -> float:
 class Terminal:
     """The console on a pseudo-terminal of its own. ``output``: all bytes that it wrote."""
 
-    def __init__(self, run: Path, width: int = 160, height: int = 48) -> None:
+    def __init__(self, run: Path, width: int = 160, height: int = 48, beats: Path | None = None) -> None:
+        """beats: where ``heartbeat.py`` is to write how late the console's loop was."""
+        command = ["-m", "batchdeck_tui", str(run)]
+        if beats is not None:
+            command = [str(Path(__file__).with_name("heartbeat.py")), str(run), str(beats)]
         self.started = time.perf_counter()
         self.output = bytearray()
         self.pid, self._fd = pty.fork()
         if not self.pid:
             os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-            os.execv(sys.executable, [sys.executable, "-m", "batchdeck_tui", str(run)])
+            os.execv(sys.executable, [sys.executable, *command])
 
     def __enter__(self) -> Terminal:
         return self

@@ -6,6 +6,7 @@ format characters become ``�``; what is left has no effect outside its own cel
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
@@ -23,6 +24,8 @@ _LINES = _PICTURES | _REPLACED
 _LINES[0x0A] = 0x0A
 _LINES[0x09] = 0x20
 _ONE_LINE = _LINES | {0x0A: 0x23CE}
+_MARKS_MAYBE = re.compile("[\u0300-\u1fff\u20d0-\u20ff\u2c00-\U0010ffff]")
+"""Outside of these there is no combining mark: punctuation, symbols and pictures need no look at each character."""
 MAX_MARKS = 4
 """Combining marks kept on one character; more would paint over the rows above and below."""
 
@@ -38,7 +41,7 @@ def inert_lines(text: str) -> str:
 
 
 def _tame(text: str) -> str:
-    if text.isascii():
+    if text.isascii() or not _MARKS_MAYBE.search(text):
         return text
     kept: list[str] = []
     marks = 0

@@ -14,7 +14,6 @@ from textual.widgets._footer import FooterKey
 
 from batchdeck.model import Reply, Snapshot
 from batchdeck.store.reader import RunReader
-from batchdeck_tui.bridge import FASTEST, SLOWEST, RunBridge
 from batchdeck_tui.commandline import _talks
 from batchdeck_tui.listing import last_holder
 from batchdeck_tui.messages import MetaReady, SnapshotReady
@@ -348,15 +347,6 @@ async def test_charts_can_make_room_for_the_table(ended: Path) -> None:
         await until(pilot, lambda: screen.table.size.area > before)
         await pilot.press("c")
         await until(pilot, lambda: screen.table.size.area == before)
-
-
-async def test_a_slow_terminal_gets_fewer_snapshots(ended: Path) -> None:
-    bridge = RunBridge(ended, lambda message: None)
-    for _ in range(5):
-        bridge.painted(0.2)
-    assert bridge._interval == SLOWEST
-    bridge.painted(0.001)
-    assert bridge._interval == FASTEST
 
 
 @given(

@@ -49,6 +49,12 @@ class BatchdeckApp(App[None]):
         return PatientDriver if wanted is LinuxDriver else wanted
 
     @property
+    def _background_screens(self) -> list[Screen[Any]]:
+        """Screens that show through the one on top. Textual takes the one below it for such a one in any case, and
+        paints the top one anew for each change of what nobody can see."""
+        return [] if self.screen.styles.background.a == 1 else super()._background_screens
+
+    @property
     def is_behind(self) -> bool:
         """Whether the terminal has yet to take what was painted last."""
         return isinstance(self._driver, PatientDriver) and self._driver.is_behind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,15 +21,13 @@ from batchdeck.store.index import Query, RunIndex
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.commandline import call, call_said
 from batchdeck_tui.following import page_top
+from batchdeck_tui.frames import FASTEST, Frames
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
 from batchdeck_tui.reading import Reading
 from batchdeck_tui.selection import Selection
 
-FASTEST, SLOWEST = 0.1, 0.25
-"""Seconds between two snapshots that are handed on, by how long the console takes to paint one."""
 REST = 2.0
 """Seconds that a terminal which falls behind is left to catch up, at most."""
-SLOW_PAINT = 0.05
 PROBE = 1.0
 """Seconds between two looks whether an engine has come (back)."""
 COPYING = 0.3
@@ -70,7 +69,9 @@ class RunBridge:
         self._file = Reading(path, RunReader)
         self._search = Reading(path, RunReader)
         self._index = Reading(path, RunIndex)
-        self._interval = FASTEST
+        self._frames = Frames()
+        self._is_due = False
+        """Whether a person did something, and waits to see it."""
         self._snapshot: Snapshot | None = None
         self._ticked = asyncio.Event()
         self._sampled = asyncio.Event()
@@ -87,7 +88,7 @@ class RunBridge:
 
     def __repr__(self) -> str:
         how = "engine" if self._client else "file"
-        return f"<RunBridge {self.path.name} from its {how}, every {self._interval:.2f} s>"
+        return f"<RunBridge {self.path.name} from its {how}, {self._frames}>"
 
     async def watch(self) -> None:
         """Follow the run until cancelled."""
@@ -138,18 +139,17 @@ class RunBridge:
         self._following = following and census
 
     def painted(self, seconds: float) -> None:
-        """How long the last paint took: a slow terminal gets fewer snapshots."""
-        if seconds > SLOW_PAINT:
-            self._interval = min(SLOWEST, self._interval * 2)
-        elif seconds < SLOW_PAINT / 2:
-            self._interval = FASTEST
+        """How long the last paint took: a console with much else to do gets fewer snapshots."""
+        self._frames.painted(seconds)
 
     async def send(self, command: Command) -> Reply:
         """A command to the live engine, and its answer; never raises for an engine that is gone."""
         if self._client is None:
             return Reply(ok=False, message="no engine is working on this run; R resumes it")
         try:
-            return await self._client.command(command)
+            reply = await self._client.command(command)
+            self._is_due = True
+            return reply
         except EngineGone as error:
             return Reply(ok=False, message=str(error))
 
@@ -224,11 +224,12 @@ class RunBridge:
                     # As long again as the terminal takes for this one: half its time is left for what a key paints.
                     rest, skipped = min(REST, 2 * since), snapshot
                     continue
-                # Three quarters: a snapshot that is a little early is not held back for a whole tick.
-                if since < max(rest, self._interval * 0.75):
+                # A snapshot that is a little early is not held back for a whole tick.
+                if since < (rest if self._is_due else max(rest, self._frames.interval - FASTEST / 4)):
                     skipped = snapshot
                     continue
-                last, rest, skipped = loop.time(), 0.0, None
+                last, rest, skipped, self._is_due = loop.time(), 0.0, None, False
+                self._frames.began(time.thread_time())
                 self._hand_on(snapshot)
         except EngineGone:
             # It vanished or said goodbye: the lock tells which, and the caller asks it.

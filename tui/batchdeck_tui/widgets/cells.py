@@ -16,7 +16,11 @@ from textual.strip import Strip
 from batchdeck.inert import inert, inert_lines
 
 ELLIPSIS = "…"
+LONGEST = 4
+"""Code points of a grapheme; few have more."""
 _UNSURE = re.compile("[\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]")
+_PLAIN = re.compile("[ -~\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027\u23ce\u2400-\u2421\ufffd]*")
+"""Text in which every character is one cell wide."""
 _FILLERS = re.compile("[\u00ad\u115f\u1160\u3164\uffa0]")
 
 
@@ -40,8 +44,11 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     """Exactly ``width`` cells: padded, or cut with an ellipsis. ``text`` is inert already."""
     if width <= 0:
         return ""
-    size = cell_len(text)
+    is_plain = _PLAIN.fullmatch(text) is not None
+    size = len(text) if is_plain else cell_len(text)
     if size > width:
+        if is_plain:
+            return text[: width - 1] + ELLIPSIS
         return set_cell_size(set_cell_size(text, width - 1) + ELLIPSIS, width)
     pad = " " * (width - size)
     return pad + text if right else text + pad
@@ -51,8 +58,9 @@ def fit_tail(text: str, width: int) -> str:
     """Exactly ``width`` cells showing the end of the text, for one that grows."""
     if width <= 0:
         return ""
-    # a grapheme has at least one code point, and few have more than four
-    text = text[-4 * width :]
+    text = text[-LONGEST * width :]
+    if _PLAIN.fullmatch(text):
+        return text.ljust(width) if len(text) <= width else ELLIPSIS + text[len(text) - width + 1 :]
     excess = cell_len(text) - width
     if excess <= 0:
         return fit(text, width)

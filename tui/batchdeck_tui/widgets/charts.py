@@ -44,6 +44,7 @@ class Charts(Container):
         self._view = View()
         self._hover: float | None = None
         self._ended = False
+        self._undrawn: list[Chart] = []
 
     def compose(self) -> ComposeResult:
         for kind in self.KINDS:
@@ -134,7 +135,14 @@ class Charts(Container):
         return self._view.span(history.began, history.last.t) if history.last is not None else (0.0, 0.0)
 
     def draw(self) -> None:
-        """Something is to be seen otherwise."""
-        span, cursor = self.span, self.cursor
-        for chart in self.query(Chart):
-            chart.show(self._history, span, cursor, self._ended)
+        """Something is to be seen otherwise. One chart after the other, between which keys are heard."""
+        is_under_way = bool(self._undrawn)
+        self._undrawn = list(self.query(Chart))
+        if self._undrawn and not is_under_way:
+            self._draw_next()
+
+    def _draw_next(self) -> None:
+        if self._undrawn:
+            self._undrawn.pop(0).show(self._history, self.span, self.cursor, self._ended)
+        if self._undrawn:
+            self.call_after_refresh(self._draw_next)

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from batchdeck.model import ItemState, LiveRow, Row
 from batchdeck.store.index import Order
 from batchdeck_tui.format import duration, money, short
-from batchdeck_tui.widgets.cells import fit, fit_tail, one_line
+from batchdeck_tui.widgets.cells import LONGEST, fit, fit_tail, one_line
 
 Cell = tuple[str, str]
 """Text of exactly the column's width, and the name of its style."""
@@ -150,7 +150,7 @@ def order_at(columns: tuple[Column, ...], x: int, between: int) -> Order | None:
 
 def row_cells(columns: tuple[Column, ...], idx: int, row: Row | None, live: LiveRow | None) -> tuple[Cell, ...]:
     """What the row says, a cell for each column. ``row`` None: not known yet."""
-    values = _live_values(live, row) if live is not None else _row_values(row)
+    values = _live_values(live, row, columns) if live is not None else _row_values(row)
     values["#"] = (str(idx), "dim")
     return tuple(
         _cell(column, *values.get(column.name, ("", "dim")), tail=live is not None and bool(live.text))
@@ -205,8 +205,9 @@ def _answer(row: Row) -> Cell:
     return _head(row.text), "text"
 
 
-def _live_values(live: LiveRow, row: Row | None) -> dict[str, Cell]:
-    said = one_line(live.text[-1_000:])
+def _live_values(live: LiveRow, row: Row | None, columns: tuple[Column, ...]) -> dict[str, Cell]:
+    width = next((column.width for column in columns if column.name == "answer"), 0)
+    said = one_line(live.text[len(live.text) - LONGEST * width :] if len(live.text) > LONGEST * width else live.text)
     state: Cell = (f"{_PHASES[live.phase]} {'hedged' if live.hedged else 'in flight'}", "in_flight")
     if live.silent is not None:
         said = f"{said.rstrip()} {STALLED} stalled {duration(live.silent)}".lstrip()

@@ -30,6 +30,8 @@ from batchdeck_tui.widgets.columns import (
 from batchdeck_tui.widgets.rowsource import RowSource
 
 MARK = "●"
+AT_ONCE = 16
+"""Lines painted in one go: about 5 ms."""
 TEXTS = ("prompt", "answer", "id")
 """Columns in which words that were searched for are marked."""
 _STYLES = ("header", "text", "dim", "number", "queued", "in_flight", "done", "failed", "skipped", "error", "retried")
@@ -118,7 +120,11 @@ class ResultsTable(ScrollView, can_focus=True):
         self.marks: set[int] = set()
         """Items that a person marked, to do something with all of them. Call ``refresh`` after a change."""
         self._painted: dict[int, object] = {}
+        self._laid: dict[int, tuple[tuple[object, ...], tuple[Cell, ...]]] = {}
+        """By line: what its cells were made of, and the cells, which are asked for twice at each update."""
         self._looks: dict[str, Style] = {}
+        self._unseen: list[int] = []
+        """Lines that may read differently, and were not looked at yet."""
 
     # What the run screen tells the table
 
@@ -143,7 +149,8 @@ class ResultsTable(ScrollView, can_focus=True):
         self._repaint_changed()
 
     def settled(self, items: int) -> None:
-        """Something was committed; the run has ``items`` items by now."""
+        """Something was committed; the run has ``items`` items by now. While rows are in flight ``set_live`` follows at
+        once, and both are painted as one."""
         if self.source is None:
             return
         before = self.source.count
@@ -151,7 +158,8 @@ class ResultsTable(ScrollView, can_focus=True):
         self.source.invalidate()
         if self.source.count != before:
             self._reshape(repaint=False)
-        self._repaint_changed()
+        if not self._live:
+            self._repaint_changed()
 
     def select(self, selection: Selection | None) -> None:
         """Show only these items, or all. The cursor stays on its item, or on the one nearest after it."""
@@ -273,8 +281,11 @@ class ResultsTable(ScrollView, can_focus=True):
         if y == 0 or self.source is None or row >= self.source.count:
             return self._notice() if y == 2 else ""
         idx = self.source.idx_at(row)
-        cells = row_cells(self.columns, idx, self.source.get(row), self._live.get(idx))
-        return cells, row == self._cursor, self._highlight, idx in self.marks
+        made_of = (self.columns, idx, self.source.get(row), self._live.get(idx))
+        kept = self._laid.get(y)
+        if kept is None or kept[0] != made_of:
+            kept = self._laid[y] = made_of, row_cells(*made_of)
+        return kept[1], row == self._cursor, self._highlight, idx in self.marks
 
     def _notice(self) -> str:
         if self.source is None or self.source.count:
@@ -323,11 +334,22 @@ class ResultsTable(ScrollView, can_focus=True):
         self._looks = {}
 
     def _repaint_changed(self) -> None:
-        changed = [y for y in range(1, self.size.height) if self._painted.get(y) != self._content(y)]
-        if 2 * len(changed) > self.size.height:
-            self.refresh()
-        elif changed:
+        """Paint the lines that read differently now; many of them in turns, between which keys are heard."""
+        is_under_way = bool(self._unseen)
+        self._unseen = list(range(1, self.size.height))
+        if not is_under_way:
+            self._repaint_some()
+
+    def _repaint_some(self) -> None:
+        changed: list[int] = []
+        while self._unseen and len(changed) < AT_ONCE:
+            y = self._unseen.pop(0)
+            if self._painted.get(y) != self._content(y):
+                changed.append(y)
+        if changed:
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+        if self._unseen:
+            self.call_after_refresh(self._repaint_some)
 
     # Size, cursor, keys and mouse
 
