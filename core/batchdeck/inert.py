@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _INVISIBLE = (
@@ -24,8 +25,6 @@ _LINES = _PICTURES | _REPLACED
 _LINES[0x0A] = 0x0A
 _LINES[0x09] = 0x20
 _ONE_LINE = _LINES | {0x0A: 0x23CE}
-_MARKS_MAYBE = re.compile("[\u0300-\u1fff\u20d0-\u20ff\u2c00-\U0010ffff]")
-"""Outside of these there is no combining mark: punctuation, symbols and pictures need no look at each character."""
 MAX_MARKS = 4
 """Combining marks kept on one character; more would paint over the rows above and below."""
 
@@ -41,7 +40,7 @@ def inert_lines(text: str) -> str:
 
 
 def _tame(text: str) -> str:
-    if text.isascii() or not _MARKS_MAYBE.search(text):
+    if text.isascii() or not _maybe_marks().search(text):
         return text
     kept: list[str] = []
     marks = 0
@@ -50,3 +49,10 @@ def _tame(text: str) -> str:
         if marks <= MAX_MARKS:
             kept.append(char)
     return "".join(kept)
+
+
+@cache
+def _maybe_marks() -> re.Pattern[str]:
+    """Outside of these there is no combining mark: punctuation, symbols and pictures need no look at each character.
+    Compiled when it is needed first: it takes as long as importing the rest."""
+    return re.compile("[\u0300-\u1fff\u20d0-\u20ff\u2c00-\U0010ffff]")

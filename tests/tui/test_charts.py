@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
+from textual.pilot import Pilot
 
 from batchdeck.model import Event, Sample
 from batchdeck.store.reader import RunReader
@@ -37,6 +39,13 @@ class ChartsApp(App[None]):
         return "\n".join(chart.render_line(y).text for chart in self.query(Chart) for y in range(chart.size.height))
 
 
+async def drawn(pilot: Pilot[None]) -> None:
+    """Charts are drawn one after the other."""
+    await pilot.pause()
+    while cast("ChartsApp", pilot.app).charts.is_drawing:
+        await pilot.pause()
+
+
 async def test_each_charts_points_are_the_samples_table(tmp_path: Path) -> None:
     samples, events = make_samples(90)
     with RunReader(make_run(tmp_path / "run.db", 10, samples=samples, events=events)) as reader:
@@ -45,7 +54,7 @@ async def test_each_charts_points_are_the_samples_table(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 30)) as pilot:
         app.charts.extend(read[:60], happened)
         app.charts.extend(read[60:], [])
-        await pilot.pause()
+        await drawn(pilot)
         assert app.charts.series("throughput") == [(s.t, (s.done + s.failed) / s.dt) for s in samples]
         assert app.charts.series("in_flight") == [(s.t, s.in_flight) for s in samples]
         assert app.charts.series("cap") == [(s.t, float(s.concurrency)) for s in samples]
@@ -53,7 +62,7 @@ async def test_each_charts_points_are_the_samples_table(tmp_path: Path) -> None:
         assert app.charts.series("hits") == [(s.t, float(s.rate_limit_hits)) for s in samples]
         assert app.charts.marks() == [(45.0, 20.0, "concurrency")]
         app.charts.reset()
-        await pilot.pause()
+        await drawn(pilot)
         assert app.charts.series("hits") == app.charts.marks() == []
         assert "waiting for the first sample" in app.text()
 
@@ -63,10 +72,10 @@ async def test_charts_read_well_at_any_size(size: tuple[int, int]) -> None:
     app = ChartsApp()
     samples, events = make_samples(120)
     async with app.run_test(size=size) as pilot:
-        await pilot.pause()
+        await drawn(pilot)
         assert app.text().count("waiting") == 4
         app.charts.extend(samples, events)
-        await pilot.pause()
+        await drawn(pilot)
         for chart in app.query(Chart):
             lines = [chart.render_line(y).text for y in range(chart.size.height)]
             assert all(cell_len(line) == chart.size.width for line in lines)
@@ -82,18 +91,18 @@ async def test_charts_are_built_again_only_for_a_new_sample_or_size() -> None:
     samples, events = make_samples(60)
     async with app.run_test(size=(120, 30)) as pilot:
         app.charts.extend(samples[:50], events)
-        await pilot.pause()
+        await drawn(pilot)
         built = app.builds
         app.charts.extend([], [])
         app.charts.extend(samples[:50], events)
         app.charts.refresh()
-        await pilot.pause()
+        await drawn(pilot)
         assert app.builds == built
         app.charts.extend(samples[50:51], [])
-        await pilot.pause()
+        await drawn(pilot)
         assert app.builds == built + 4
         await pilot.resize_terminal(140, 30)
-        await pilot.pause()
+        await drawn(pilot)
         assert app.builds == built + 8
 
 
@@ -181,10 +190,10 @@ async def test_an_ended_run_is_summed_up_and_tells_of_nothing_that_is_over() -> 
     samples, events = make_samples(60)
     async with app.run_test(size=(160, 30)) as pilot:
         app.charts.extend(samples, events)
-        await pilot.pause()
+        await drawn(pilot)
         assert f"{round(samples[-1].in_flight)} of 20" in app.text()
         app.charts.ended = True
-        await pilot.pause()
+        await drawn(pilot)
         average = sum(sample.done + sample.failed for sample in samples) / 60
         assert f"{average:.1f}/s · " in app.text()
         assert "on average" in app.text()
@@ -218,7 +227,7 @@ async def test_changed_limits_an_outage_and_a_learned_quota_are_noted_beside_the
     more = [Event(id=9 + n, t=t, at=0.0, kind=kind, detail="", value=None) for n, (t, kind) in enumerate(kinds)]
     async with app.run_test(size=(160, 40)) as pilot:
         app.charts.extend(samples, [*events, *more])
-        await pilot.pause()
+        await drawn(pilot)
         assert app.charts.notes() == [(10.0, "settings"), (40.0, "quota"), (41.0, "breaker")]
         assert app.charts.marks() == [(30.0, 20.0, "concurrency")], "turns of the cap, and nothing else"
         for chart in app.query(Chart):
@@ -230,7 +239,7 @@ async def test_changed_limits_an_outage_and_a_learned_quota_are_noted_beside_the
         assert "┊" in app.text()
         built = app.builds
         app.charts.extend([], more)
-        await pilot.pause()
+        await drawn(pilot)
         assert app.builds == built
 
 

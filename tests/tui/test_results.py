@@ -292,7 +292,7 @@ async def test_what_was_searched_for_is_marked(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 10)) as pilot:
         app.table.highlight = "Needle"
         await pilot.pause()
-        mark = app.table.get_component_rich_style("results--match").bgcolor
+        mark = app.table.ink("match").bgcolor
         marked = [text for text, style, _ in app.table.render_line(1) if style is not None and style.bgcolor == mark]
         assert marked == ["needle", "NEEDLE"]
         app.table.highlight = ""

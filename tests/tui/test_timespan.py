@@ -14,8 +14,9 @@ from rich.cells import cell_len
 from batchdeck.metrics.histogram import Histogram
 from batchdeck.model import Event, Sample
 from batchdeck.tune.recent import Recent
+from batchdeck_tui.widgets.chart import Chart
 from batchdeck_tui.widgets.chartgrid import MARGIN, Reading
-from batchdeck_tui.widgets.chartkinds import ALL, FEW, INKS, Kind
+from batchdeck_tui.widgets.chartkinds import ALL, FEW, Kind
 from batchdeck_tui.widgets.chartshead import lines, told
 from batchdeck_tui.widgets.history import KEPT, KEPT_MARKS, LATENCIES, SERIES, History, by_column
 from batchdeck_tui.widgets.plot import Curve, Frame, frame_of, paint
@@ -255,7 +256,7 @@ def test_every_chart_has_words_for_now_for_the_end_and_for_nothing(kind: Kind) -
     samples, events = make_samples(90)
     history = history_of(samples, events)
     empty = history_of([QUIET])
-    assert set(kind.inks) <= set(INKS)
+    assert set(kind.inks) <= set(Chart.INKS)
     for source in (history, empty):
         assert source.last is not None
         here = {name: source.within(name, 30.0, 60.0) for name in (*SERIES, *LATENCIES)}

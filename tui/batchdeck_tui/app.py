@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import importlib
 import time
 from collections.abc import Iterable
 from pathlib import Path, PurePath
@@ -40,6 +42,12 @@ class BatchdeckApp(App[None]):
     def __init__(self, run: Path | None = None, wall: Wall = time.time) -> None:  # noqa: TID251  the console's own clock
         super().__init__()
         self.wall = wall
+        for theme in THEMES:
+            self.register_theme(theme)
+        kept = recall().theme
+        # Before anything is mounted: with another one later, all styles would be made twice.
+        self.set_reactive(App.theme, kept if kept in self.available_themes else DARK.name)
+        self.stylesheet.set_variables(self.get_css_variables())
         self._first = run
         self.watched: Path | None = run
         """The run that was open last."""
@@ -60,13 +68,10 @@ class BatchdeckApp(App[None]):
         return isinstance(self._driver, PatientDriver) and self._driver.is_behind
 
     def get_default_screen(self) -> Screen[Any]:
-        return RunsScreen()
+        # Below a run that is opened first lies nothing: the list would be made for nobody.
+        return RunsScreen() if self._first is None else Screen()
 
     def on_mount(self) -> None:
-        for theme in THEMES:
-            self.register_theme(theme)
-        kept = recall().theme
-        self.theme = kept if kept in self.available_themes else DARK.name
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         # After ^Z and fg the terminal is empty, and Textual believes that nothing changed.
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
@@ -79,7 +84,12 @@ class BatchdeckApp(App[None]):
             remember(theme=theme.name)
 
     def on_ready(self) -> None:
-        self.call_after_refresh(_freeze)
+        self.call_after_refresh(self._settle)
+
+    async def _settle(self) -> None:
+        """What was not needed for the first paint, and will be soon."""
+        await asyncio.to_thread(_load)
+        _freeze()
 
     def say(self, reply: Reply) -> None:
         """Show what a command did; the newest word takes the place of the one before."""
@@ -91,6 +101,13 @@ class BatchdeckApp(App[None]):
 
     def open_run(self, path: Path) -> None:
         self.push_screen(RunScreen(path))
+
+    def leave_run(self) -> None:
+        """From a run to the list, which is not there yet where the console was opened with a run."""
+        if isinstance(self.screen_stack[-2], RunsScreen):
+            self.pop_screen()
+        else:
+            self.switch_screen(RunsScreen())
 
     def exit(self, result: None = None, return_code: int = 0, message: Any = None) -> None:
         if isinstance(self._driver, PatientDriver):
@@ -111,6 +128,12 @@ class BatchdeckApp(App[None]):
         """Ctrl+C: many press it to leave, and it must not end a run."""
         self.clear_notifications()
         self.notify("q leaves the console; runs go on. In a run, x cancels it.", markup=False)
+
+
+def _load() -> None:
+    """Charts and the way to an engine take a tenth of a second to import: beside the loop that costs nobody any."""
+    for module in ("plotext", "batchdeck.control.client"):
+        importlib.import_module(module)
 
 
 def _freeze() -> None:

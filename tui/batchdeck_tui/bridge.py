@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from textual.message import Message
 
 from batchdeck import lock
 from batchdeck.config import log_path
-from batchdeck.control.client import ControlClient
 from batchdeck.errors import BatchdeckError, EngineGone, StoreError
 from batchdeck.model import Command, Counts, Detail, Event, Reply, Snapshot
 from batchdeck.store.index import Query, RunIndex
@@ -34,6 +34,9 @@ COPYING = 0.3
 """Seconds that a search waits for the index to be brought up to date; what is not in it by then is found later."""
 LOG_LINES = 5
 LOG_BYTES = 8192
+if TYPE_CHECKING:
+    from batchdeck.control.client import ControlClient
+
 _STARTED = re.compile(r" INFO batchdeck\.engine: (?:started|resumed): ")
 
 
@@ -200,7 +203,9 @@ class RunBridge:
     async def _follow(self, endpoint: str) -> bool:
         """Hand on what the engine says until it ends; False when it never said a word."""
         self._snapshot = None
-        async with ControlClient(endpoint) as client, asyncio.TaskGroup() as group:
+        client_module = await asyncio.to_thread(importlib.import_module, "batchdeck.control.client")
+        client_class: type[ControlClient] = client_module.ControlClient
+        async with client_class(endpoint) as client, asyncio.TaskGroup() as group:
             beside = [group.create_task(self._follow_live(client)), group.create_task(self._follow_samples())]
             self._client = client
             try:

@@ -105,7 +105,7 @@ class RunScreen(ListingScreen):
             self._source = RowSource(self.path)
         except StoreError as error:
             self.door.say(Reply(ok=False, message=str(error)))
-            self.dismiss()
+            self.door.leave_run()
             return
         self.table.attach(self._source)
         self.table.chosen = self.columns_kept()
@@ -252,7 +252,7 @@ class RunScreen(ListingScreen):
         elif self._filter:
             self._narrow(RowFilter())
         else:
-            self.dismiss()
+            self.door.leave_run()
 
     def action_window(self) -> None:
         """The next shorter span of time in the charts, after the shortest the whole run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -10,11 +11,11 @@ from rich.style import Style
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from batchdeck_tui.widgets.cells import strip
-from batchdeck_tui.widgets.chartkinds import INKS, Kind
+from batchdeck_tui.widgets.chartkinds import Kind
 from batchdeck_tui.widgets.history import LATENCIES, History
+from batchdeck_tui.widgets.inks import Inked
 from batchdeck_tui.widgets.plot import Curve, Frame, Run, frame_of, paint
 
 _EMPTY = "waiting for the first sample"
@@ -25,55 +26,46 @@ _OPEN = ("", " ", "\u2800", "│", "╎", "┊")
 """Where the cursor is a line: nothing was measured here, whatever mark stands there."""
 
 
-class Chart(Widget):
+class Chart(Inked):
     """A title line with the newest figure or that under the cursor, and a plot.
 
     The plot is built again for another sample in view, another span or size, never for a cursor.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "chart--title",
-        "chart--figure",
-        "chart--axis",
-        "chart--mark",
-        "chart--auto",
-        "chart--note",
-        "chart--cursor",
-        *(f"chart--{ink}" for ink in INKS),
-        *(f"chart--{ink}-fill" for ink in INKS),
+    INKS: ClassVar[Mapping[str, str]] = {
+        "title": "bold $foreground",
+        "figure": "$text-muted",
+        "axis": "$text-disabled",
+        "mark": "bold $text-warning",
+        "auto": "bold $foreground",
+        "note": "bold $text-secondary",
+        "cursor": "bold $foreground",
+        "throughput": "$success",
+        "throughput-fill": "$success 55%",
+        "tokens": "$success",
+        "tokens-fill": "$success 55%",
+        "in_flight": "$primary",
+        "in_flight-fill": "$primary 70%",
+        "cap": "$text-warning",
+        "cap-fill": "$text-warning",
+        "queue": "$accent",
+        "queue-fill": "$accent 55%",
+        "hits": "$error",
+        "hits-fill": "$error",
+        "ttft_p50": "$primary",
+        "ttft_p50-fill": "$primary 60%",
+        "ttft_p95": "$text-warning",
+        "ttft_p95-fill": "$text-warning",
+        "e2e_p50": "$primary",
+        "e2e_p50-fill": "$primary 60%",
+        "e2e_p95": "$text-warning",
+        "e2e_p95-fill": "$text-warning",
+        "cost": "$accent",
+        "cost-fill": "$accent 55%",
     }
     DEFAULT_CSS = """
     Chart {
         height: 1fr; width: 1fr; color: $foreground;
-        &> .chart--title { color: $foreground; text-style: bold; }
-        &> .chart--figure { color: $text-muted; }
-        &> .chart--axis { color: $text-disabled; }
-        &> .chart--mark { color: $text-warning; text-style: bold; }
-        &> .chart--auto { color: $foreground; text-style: bold; }
-        &> .chart--note { color: $text-secondary; text-style: bold; }
-        &> .chart--cursor { color: $foreground; text-style: bold; }
-        &> .chart--throughput { color: $success; }
-        &> .chart--throughput-fill { color: $success 55%; }
-        &> .chart--tokens { color: $success; }
-        &> .chart--tokens-fill { color: $success 55%; }
-        &> .chart--in_flight { color: $primary; }
-        &> .chart--in_flight-fill { color: $primary 70%; }
-        &> .chart--cap { color: $text-warning; }
-        &> .chart--cap-fill { color: $text-warning; }
-        &> .chart--queue { color: $accent; }
-        &> .chart--queue-fill { color: $accent 55%; }
-        &> .chart--hits { color: $error; }
-        &> .chart--hits-fill { color: $error; }
-        &> .chart--ttft_p50 { color: $primary; }
-        &> .chart--ttft_p50-fill { color: $primary 60%; }
-        &> .chart--ttft_p95 { color: $text-warning; }
-        &> .chart--ttft_p95-fill { color: $text-warning; }
-        &> .chart--e2e_p50 { color: $primary; }
-        &> .chart--e2e_p50-fill { color: $primary 60%; }
-        &> .chart--e2e_p95 { color: $text-warning; }
-        &> .chart--e2e_p95-fill { color: $text-warning; }
-        &> .chart--cost { color: $accent; }
-        &> .chart--cost-fill { color: $accent 55%; }
     }
     """
 
@@ -164,7 +156,7 @@ class Chart(Widget):
     def _restyle(self) -> None:
         """A mouse that comes or goes is a change of style as well, and no reason to build the plot again."""
         self._is_restyled = False
-        looks = [self.rich_style, *(self.get_component_rich_style(name) for name in sorted(self.COMPONENT_CLASSES))]
+        looks = [self.rich_style, *(self.ink(name) for name in self.INKS)]
         if looks != self._looks:
             self._looks, self._drawn_for = looks, None
 
@@ -173,13 +165,13 @@ class Chart(Widget):
         base = self.rich_style
         lines = self._plot(width, height - 1)
         self.builds += 1
-        looks = {ink: self._look(ink) for ink in {ink for line in lines for _, ink in line}}
+        looks = {ink: self.ink(ink) for ink in {ink for line in lines for _, ink in line}}
         strips = [strip([(text, base + looks[ink]) for text, ink in line], width, base) for line in lines]
         if not lines and height > 1:
             empty = (self.kind.empty if self._history.last is not None else "") or _EMPTY
             blank = [Strip.blank(width, base)] * max(0, (height - 2) // 2)
             notice = empty if len(empty) <= width else "waiting"
-            strips += [*blank, strip([(notice.center(width), base + self._look("axis"))], width, base)]
+            strips += [*blank, strip([(notice.center(width), base + self.ink("axis"))], width, base)]
         return strips
 
     def _plot(self, width: int, height: int) -> list[list[Run]]:
@@ -216,7 +208,7 @@ class Chart(Widget):
         under = line.crop(x, x + 1)
         char, style = under.text, next(iter(under)).style or Style()
         if char in _OPEN:
-            cell = Segment(CURSOR, self.rich_style + self._look("cursor"))
+            cell = Segment(CURSOR, self.rich_style + self.ink("cursor"))
         else:
             cell = Segment(char, style + Style(reverse=True))
         return Strip.join([line.crop(0, x), Strip([cell], 1), line.crop(x + 1)])
@@ -230,7 +222,7 @@ class Chart(Widget):
         titles = [(title, figure) for title in self.kind.titles for figure in figures]
         fitting = [(title, figure) for title, figure in titles if cell_len(title) + cell_len(figure) <= room]
         title, figure = fitting[0] if fitting else ("", figures[-1])
-        looks = self._look("title"), self._look("figure" if self._cursor is None else "title")
+        looks = self.ink("title"), self.ink("figure" if self._cursor is None else "title")
         return strip([(sign + title, base + looks[0]), ("  ", base), (figure, base + looks[1])], width, base)
 
     def _figures(self) -> tuple[str, ...]:
@@ -242,10 +234,6 @@ class Chart(Widget):
             first, last = frame.times(frame.column(first)) if frame is not None else (first, first)
             return self.kind.here(lambda name: history.within(name, first, last))
         return (self.kind.summary if self._ended else self.kind.figures)(history.last, history)
-
-    def _look(self, ink: str) -> Style:
-        style = self.get_component_rich_style(f"chart--{ink}")
-        return Style(color=style.color, bold=style.bold)
 
     # The mouse
 

@@ -239,6 +239,3 @@ ALL = (
     ),
 )  # fmt: skip
 """On the charts' own screen, in order of reading."""
-INKS = (
-    "throughput", "in_flight", "cap", "queue", "hits", "tokens", "ttft_p50", "ttft_p95", "e2e_p50", "e2e_p95", "cost",
-)  # fmt: skip

@@ -141,6 +141,11 @@ class Charts(Container):
         if self._undrawn and not is_under_way:
             self._draw_next()
 
+    @property
+    def is_drawing(self) -> bool:
+        """Whether a chart has yet to show what is new."""
+        return bool(self._undrawn)
+
     def _draw_next(self) -> None:
         if self._undrawn:
             self._undrawn.pop(0).show(self._history, self.span, self.cursor, self._ended)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from rich.cells import cell_len
-from rich.style import Style
 
 from batchdeck.model import Measured, Percentiles
 from batchdeck.tune.levels import Visit, merged
@@ -139,19 +138,18 @@ def _ink(column: _Column, row: Row, usual: str) -> str:
 class LevelTable(Linewise):
     """As many lines as there are levels, up to the height it is given."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        f"levels--{name}" for name in ("title", "label", "text", "strong", "now", "best", "worse")
+    INKS: ClassVar[Mapping[str, str]] = {
+        "title": "bold $foreground",
+        "label": "$text-muted",
+        "text": "$foreground",
+        "strong": "bold $foreground",
+        "now": "bold $text-warning",
+        "best": "bold $text-primary",
+        "worse": "$text-error",
     }
     DEFAULT_CSS = """
     LevelTable {
         height: auto; width: 1fr; padding: 0 1; color: $foreground;
-        &> .levels--title { color: $foreground; text-style: bold; }
-        &> .levels--label { color: $text-muted; }
-        &> .levels--text { color: $foreground; }
-        &> .levels--strong { color: $foreground; text-style: bold; }
-        &> .levels--now { color: $text-warning; text-style: bold; }
-        &> .levels--best { color: $text-primary; text-style: bold; }
-        &> .levels--worse { color: $text-error; }
     }
     """
 
@@ -169,7 +167,3 @@ class LevelTable(Linewise):
 
     def lines(self, width: int) -> list[Line]:
         return table(self._levels, self._here, self._best, width, self.most_lines)
-
-    def look(self, name: str) -> Style:
-        style = self.get_component_rich_style(f"levels--{name}")
-        return Style(color=style.color, bold=style.bold)

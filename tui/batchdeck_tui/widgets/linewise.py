@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from rich.style import Style
 from textual.geometry import Region, Size
 from textual.strip import Strip
-from textual.widget import Widget
 
 from batchdeck_tui.widgets.cells import strip
+from batchdeck_tui.widgets.inks import Inked
 
 Part = tuple[str, str]
 """Text and the name of its style."""
 Line = tuple[Part, ...]
 
 
-class Linewise(Widget):
+class Linewise(Inked):
     """As high as its lines are many."""
 
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
@@ -29,10 +28,6 @@ class Linewise(Widget):
     @abstractmethod
     def lines(self, width: int) -> list[Line]:
         """What stands here now, each line at most ``width`` cells."""
-
-    @abstractmethod
-    def look(self, name: str) -> Style:
-        """The style of that name."""
 
     def tell(self) -> None:
         """Something may read differently now."""
@@ -56,4 +51,4 @@ class Linewise(Widget):
         if y >= len(now):
             return Strip.blank(width, base)
         self._painted[y] = now[y]
-        return strip([(text, base + self.look(name)) for text, name in now[y]], width, base)
+        return strip([(text, base + self.ink(name)) for text, name in now[y]], width, base)

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-import plotext
-
 from batchdeck_tui.format import brief, clock, short
 from batchdeck_tui.widgets.history import Mark, Note, Point, by_column
 
@@ -192,7 +190,8 @@ def trace(
 ) -> list[list[int]]:
     """Rows of character codes: a line through the points, or the points alone, in braille, over x from ``span``, y from
     0 to ``top``. The only place where plotext draws."""
-    figure = plotext
+    import plotext as figure  # only now: the console paints its first frame without
+
     figure.clear_figure()
     figure.theme("clear")
     figure.limit_size(False, False)

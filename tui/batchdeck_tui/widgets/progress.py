@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from rich.cells import cell_len
-from rich.style import Style
 
 from batchdeck.model import Counts, Percentiles, RunMeta, Snapshot
 from batchdeck_tui.autotune import is_auto
@@ -18,8 +17,6 @@ from batchdeck_tui.widgets.linewise import Line, Linewise, Part
 ONE_LINE = 150
 """From this width on all figures stand in one line, below it in two."""
 SHORTEST_BAR = 10
-_INKS = ("text", "label", "name", "notice", "track", "flying", "auto")
-_STATE_INKS = ("primary", "secondary", "success", "warning", "error", "foreground")
 _TALKATIVE = ("paused", "drained", "cancelled", "stopped", "interrupted", "failed")
 """States whose message gets a line of its own when the first has no room: nothing jumps, as they last."""
 
@@ -206,23 +203,24 @@ def _packed(figures: list[list[Part]], width: int) -> Line:
 class RunHeader(Linewise):
     """Two lines of progress and one or two of figures; a line is repainted only when it reads differently."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"header--{name}" for name in (*_INKS, *_STATE_INKS)}
+    INKS: ClassVar[Mapping[str, str]] = {
+        "text": "$foreground",
+        "label": "$text-muted",
+        "name": "bold $foreground",
+        "notice": "$text-warning",
+        "track": "$text-disabled",
+        "flying": "$text-accent",
+        "auto": "$text-primary",
+        "primary": "bold $text-primary",
+        "secondary": "bold $text-secondary",
+        "success": "bold $text-success",
+        "warning": "bold $text-warning",
+        "error": "bold $text-error",
+        "foreground": "bold $foreground",
+    }
     DEFAULT_CSS = """
     RunHeader {
         height: auto; width: 1fr; padding: 0 1; background: $surface; color: $foreground;
-        &> .header--text { color: $foreground; }
-        &> .header--label { color: $text-muted; }
-        &> .header--name { color: $foreground; text-style: bold; }
-        &> .header--notice { color: $text-warning; }
-        &> .header--track { color: $text-disabled; }
-        &> .header--flying { color: $text-accent; }
-        &> .header--auto { color: $text-primary; }
-        &> .header--primary { color: $text-primary; text-style: bold; }
-        &> .header--secondary { color: $text-secondary; text-style: bold; }
-        &> .header--success { color: $text-success; text-style: bold; }
-        &> .header--warning { color: $text-warning; text-style: bold; }
-        &> .header--error { color: $text-error; text-style: bold; }
-        &> .header--foreground { color: $foreground; text-style: bold; }
     }
     """
 
@@ -239,7 +237,3 @@ class RunHeader(Linewise):
         if self._view is not None:
             return lines(self._view, width)
         return [()] * (3 if width >= ONE_LINE else 4)
-
-    def look(self, name: str) -> Style:
-        style = self.get_component_rich_style(f"header--{name}")
-        return Style(color=style.color, bold=style.bold)

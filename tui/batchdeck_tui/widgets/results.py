@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.style import Style
@@ -27,6 +28,7 @@ from batchdeck_tui.widgets.columns import (
     order_at,
     row_cells,
 )
+from batchdeck_tui.widgets.inks import Inked
 from batchdeck_tui.widgets.rowsource import RowSource
 
 MARK = "●"
@@ -34,10 +36,9 @@ AT_ONCE = 16
 """Lines painted in one go: about 5 ms."""
 TEXTS = ("prompt", "answer", "id")
 """Columns in which words that were searched for are marked."""
-_STYLES = ("header", "text", "dim", "number", "queued", "in_flight", "done", "failed", "skipped", "error", "retried")
 
 
-class ResultsTable(ScrollView, can_focus=True):
+class ResultsTable(Inked, ScrollView, can_focus=True):
     """Settled rows from a ``RowSource`` with the rows in flight laid over them, in order of the input.
 
     Every line is exactly as wide as the widget and holds no control character, whatever a model said. What is painted
@@ -45,25 +46,26 @@ class ResultsTable(ScrollView, can_focus=True):
     """
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"results--{name}" for name in (*_STYLES, "cursor", "match")}
+    INKS: ClassVar[Mapping[str, str]] = {
+        "header": "bold $text-muted on $panel",
+        "text": "$foreground",
+        "dim": "$text-disabled",
+        "number": "$text-muted",
+        "queued": "$text-disabled",
+        "in_flight": "$text-accent",
+        "done": "$text-success",
+        "failed": "bold $text-error",
+        "skipped": "$text-muted",
+        "error": "$text-error",
+        "retried": "$text-warning",
+        "match": "$background on $warning",
+        "cursor": "on $foreground 12%",
+        "focused": "on $primary 30%",
+    }
     DEFAULT_CSS = """
     ResultsTable {
         height: 1fr; background: $background; color: $foreground; overflow-x: hidden; overflow-y: auto;
         scrollbar-size-vertical: 1;
-        &> .results--header { background: $panel; color: $text-muted; text-style: bold; }
-        &> .results--text { color: $foreground; }
-        &> .results--dim { color: $text-disabled; }
-        &> .results--number { color: $text-muted; }
-        &> .results--queued { color: $text-disabled; }
-        &> .results--in_flight { color: $text-accent; }
-        &> .results--done { color: $text-success; }
-        &> .results--failed { color: $text-error; text-style: bold; }
-        &> .results--skipped { color: $text-muted; }
-        &> .results--error { color: $text-error; }
-        &> .results--retried { color: $text-warning; }
-        &> .results--match { background: $warning; color: $background; }
-        &> .results--cursor { background: $foreground 12%; }
-        &:focus > .results--cursor { background: $primary 30%; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -322,16 +324,17 @@ class ResultsTable(ScrollView, can_focus=True):
         return [*parts, (text[start:], style)]
 
     def _read_styles(self) -> dict[str, Style]:
-        full = {name: self.get_component_rich_style(f"results--{name}") for name in (*_STYLES, "cursor", "match")}
-        # of most classes only the ink: the background is the line's own, so that the cursor's shows through
-        looks = {name: Style(color=style.color, bold=style.bold) for name, style in full.items()}
-        looks |= {"base": self.rich_style, "header": full["header"], "match": full["match"]}
-        looks["cursor"] = Style(bgcolor=full["cursor"].bgcolor)
-        return looks
+        looks = {name: self.ink(name) for name in self.INKS}
+        return {**looks, "base": self.rich_style, "cursor": looks["focused" if self.has_focus else "cursor"]}
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._looks = {}
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self._looks = {}
+        self.refresh()
 
     def _repaint_changed(self) -> None:
         """Paint the lines that read differently now; many of them in turns, between which keys are heard."""

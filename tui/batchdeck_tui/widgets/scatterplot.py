@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
 from textual.strip import Strip
-from textual.widget import Widget
 
 from batchdeck_tui.widgets.cells import fit, strip
+from batchdeck_tui.widgets.inks import Inked
 from batchdeck_tui.widgets.scatter import BAND, KNEE, Scene, draw
 
 EMPTY = (
@@ -23,28 +23,28 @@ EMPTY = (
     "three levels make a curve.",
 )
 OVER = ("no level was measured",)
-_INKS = ("title", "label", "axis", "point", "old", "held", "swept", "now", "curve", "beyond", "knee")
 
 
-class ScatterPlot(Widget):
+class ScatterPlot(Inked):
     """A title line with the legend, and the plot."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {*(f"scatter--{ink}" for ink in _INKS), "scatter--band"}
+    INKS: ClassVar[Mapping[str, str]] = {
+        "title": "bold $foreground",
+        "label": "$text-muted",
+        "axis": "$text-disabled",
+        "point": "bold $success",
+        "old": "$success 50%",
+        "held": "$error",
+        "swept": "$text-secondary",
+        "now": "bold $text-warning",
+        "curve": "$primary",
+        "beyond": "$primary 45%",
+        "knee": "bold $foreground",
+        "band": "on $primary 18%",
+    }
     DEFAULT_CSS = """
     ScatterPlot {
         height: 1fr; width: 1fr; padding: 0 1; color: $foreground;
-        &> .scatter--title { color: $foreground; text-style: bold; }
-        &> .scatter--label { color: $text-muted; }
-        &> .scatter--axis { color: $text-disabled; }
-        &> .scatter--point { color: $success; text-style: bold; }
-        &> .scatter--old { color: $success 50%; }
-        &> .scatter--held { color: $error; }
-        &> .scatter--swept { color: $text-secondary; }
-        &> .scatter--now { color: $text-warning; text-style: bold; }
-        &> .scatter--curve { color: $primary; }
-        &> .scatter--beyond { color: $primary 45%; }
-        &> .scatter--knee { color: $foreground; text-style: bold; }
-        &> .scatter--band { background: $primary 18%; }
     }
     """
 
@@ -96,7 +96,7 @@ class ScatterPlot(Widget):
         words = self._empty if self._is_live else OVER
         words = words if len(words) < height and all(cell_len(word) <= width for word in words) else words[:1]
         strips += [Strip.blank(width, base)] * max(0, (height - 1 - len(words)) // 2)
-        look = base + self._look("label")
+        look = base + self.ink("label")
         return strips + [strip([(word.center(width), look)], width, base) for word in words]
 
     def _title(self, width: int, base: Style) -> Strip:
@@ -104,18 +104,16 @@ class ScatterPlot(Widget):
         legend = [] if self._scene.is_empty else self._scene.legend
         if self._scene.best is not None and legend:
             legend = [*legend, (KNEE, "knee", "best")]
-        parts: list[tuple[str, Style]] = [(title, base + self._look("title")), (unit, base + self._look("label"))]
+        parts: list[tuple[str, Style]] = [(title, base + self.ink("title")), (unit, base + self.ink("label"))]
         used = cell_len(title) + cell_len(unit)
         for glyph, ink, means in legend:
             words = f" {means}"
             if used + 4 + cell_len(words) > width:
                 break
-            parts += [("   ", base), (glyph, base + self._look(ink)), (words, base + self._look("label"))]
+            parts += [("   ", base), (glyph, base + self.ink(ink)), (words, base + self.ink("label"))]
             used += 4 + cell_len(words)
         return strip(parts, width, base) if used <= width else strip([(fit(title, width), base)], width, base)
 
     def _look(self, ink: str) -> Style:
         name, is_over_band = (ink.removesuffix(BAND), ink.endswith(BAND))
-        style = self.get_component_rich_style(f"scatter--{name}")
-        band = self.get_component_rich_style("scatter--band").bgcolor if is_over_band else None
-        return Style(color=style.color, bold=style.bold, bgcolor=band)
+        return self.ink(name) + self.ink("band") if is_over_band else self.ink(name)

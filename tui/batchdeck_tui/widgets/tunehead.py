@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.cells import cell_len
-from rich.style import Style
 
 from batchdeck.model import RunMeta, Snapshot
 from batchdeck_tui.advice import Advice
@@ -18,7 +18,6 @@ from batchdeck_tui.widgets.linewise import Line, Linewise, Part
 MOST = 2
 """Lines of the sentence."""
 THINKING = "…"
-_STATE_INKS = ("primary", "secondary", "success", "warning", "error", "foreground")
 
 
 def lines(view: Snapshot | RunMeta, advice: Advice | None, width: int) -> list[Line]:
@@ -75,26 +74,24 @@ def _figures(view: Snapshot | RunMeta) -> list[list[Part]]:
 class TuneHead(Linewise):
     """Three to five lines; one is repainted only when it reads differently."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        f"tune--{name}"
-        for name in ("text", "label", "name", "flying", "advice", "open", "auto", *_STATE_INKS)
-    }  # fmt: skip
+    INKS: ClassVar[Mapping[str, str]] = {
+        "text": "$foreground",
+        "label": "$text-muted",
+        "name": "bold $foreground",
+        "flying": "$text-accent",
+        "advice": "bold $text-success",
+        "open": "bold $foreground",
+        "auto": "$text-primary",
+        "primary": "bold $text-primary",
+        "secondary": "bold $text-secondary",
+        "success": "bold $text-success",
+        "warning": "bold $text-warning",
+        "error": "bold $text-error",
+        "foreground": "bold $foreground",
+    }
     DEFAULT_CSS = """
     TuneHead {
         height: auto; width: 1fr; padding: 0 1; background: $surface; color: $foreground;
-        &> .tune--text { color: $foreground; }
-        &> .tune--label { color: $text-muted; }
-        &> .tune--name { color: $foreground; text-style: bold; }
-        &> .tune--flying { color: $text-accent; }
-        &> .tune--advice { color: $text-success; text-style: bold; }
-        &> .tune--open { color: $foreground; text-style: bold; }
-        &> .tune--auto { color: $text-primary; }
-        &> .tune--primary { color: $text-primary; text-style: bold; }
-        &> .tune--secondary { color: $text-secondary; text-style: bold; }
-        &> .tune--success { color: $text-success; text-style: bold; }
-        &> .tune--warning { color: $text-warning; text-style: bold; }
-        &> .tune--error { color: $text-error; text-style: bold; }
-        &> .tune--foreground { color: $foreground; text-style: bold; }
     }
     """
 
@@ -110,7 +107,3 @@ class TuneHead(Linewise):
 
     def lines(self, width: int) -> list[Line]:
         return lines(self._view, self._advice, width) if self._view is not None else [()] * 3
-
-    def look(self, name: str) -> Style:
-        style = self.get_component_rich_style(f"tune--{name}")
-        return Style(color=style.color, bold=style.bold)

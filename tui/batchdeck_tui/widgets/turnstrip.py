@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, get_args
 
 from rich.cells import cell_len
-from rich.style import Style
 
 from batchdeck_tui.turns import Figures, Form, Turn, figures
 from batchdeck_tui.widgets.cells import fit
@@ -88,14 +87,15 @@ def _line(parts: Figures, columns: Sequence[int], width: int) -> Line:
 class TurnStrip(Linewise):
     """Empty until the concurrency was turned."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"turns--{name}" for name in ("text", "label", "better", "worse")}
+    INKS: ClassVar[Mapping[str, str]] = {
+        "text": "$foreground",
+        "label": "$text-muted",
+        "better": "bold $text-success",
+        "worse": "bold $text-error",
+    }
     DEFAULT_CSS = """
     TurnStrip {
         height: auto; width: 1fr; padding: 0 1; color: $foreground;
-        &> .turns--text { color: $foreground; }
-        &> .turns--label { color: $text-muted; }
-        &> .turns--better { color: $text-success; text-style: bold; }
-        &> .turns--worse { color: $text-error; text-style: bold; }
     }
     """
 
@@ -110,7 +110,3 @@ class TurnStrip(Linewise):
 
     def lines(self, width: int) -> list[Line]:
         return lines(self._turns, width, SEVERAL if self.app.size.height >= HIGH else 1)
-
-    def look(self, name: str) -> Style:
-        style = self.get_component_rich_style(f"turns--{name}")
-        return Style(color=style.color, bold=style.bold)

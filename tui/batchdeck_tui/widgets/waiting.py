@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from rich.cells import cell_len
-from rich.style import Style
 
 from batchdeck.model import Meter, QuotaState, Reason, RunMeta, ServerLoad, Snapshot
 from batchdeck_tui.format import brief, duration
@@ -116,22 +115,15 @@ def summary(held: Mapping[str, float], seconds: float) -> str:
 class WaitingStrip(Linewise):
     """At most two lines: bar and sentence of a run that lives, one line that sums up one that does not."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "waiting--label",
-        "waiting--notice",
-        *(f"waiting--{reason}" for reason in REASONS),
-        *(f"waiting--{reason}-fill" for reason in REASONS),
+    INKS: ClassVar[Mapping[str, str]] = {
+        "label": "$text-muted",
+        "notice": "$text-warning",
+        **{reason: f"$foreground on {word.ink}" for reason, word in REASONS.items()},
+        **{f"{reason}-fill": f"$foreground 35% on {word.ink}" for reason, word in REASONS.items()},
     }
     DEFAULT_CSS = """
-    WaitingStrip {
-        height: auto; width: 1fr; padding: 0 1; background: $surface; color: $foreground;
-        &> .waiting--label { color: $text-muted; }
-        &> .waiting--notice { color: $text-warning; }
-    """ + "".join(
-        f"&> .waiting--{reason} {{ background: {word.ink}; color: $foreground; }}\n"
-        f"&> .waiting--{reason}-fill {{ background: {word.ink}; color: $foreground 35%; }}\n"
-        for reason, word in REASONS.items()
-    ) + "}"  # fmt: skip
+    WaitingStrip { height: auto; width: 1fr; padding: 0 1; background: $surface; color: $foreground; }
+    """
 
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(name=name, id=id, classes=classes)
@@ -164,8 +156,3 @@ class WaitingStrip(Linewise):
             return [stacked, told(view, width)] if self._spoke else [stacked]
         words = summary(self._held, self._seconds)
         return [((fit(words, min(width, cell_len(words))), "label"),)] if words else []
-
-    def look(self, name: str) -> Style:
-        style = self.get_component_rich_style(f"waiting--{name}")
-        painted = name not in ("label", "notice")
-        return Style(color=style.color, bgcolor=style.bgcolor if painted else None)
