@@ -34,6 +34,7 @@ from batchdeck_tui.screens.eventlog import EventsScreen
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.limits import LimitsScreen
+from batchdeck_tui.screens.preferences import PreferencesScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
 from batchdeck_tui.screens.tune import TuneScreen
@@ -233,6 +234,7 @@ def test_every_command_can_be_carried_out() -> None:
         "events": EventsScreen,
         "charts": ChartsScreen,
         "launch": LaunchScreen,
+        "preferences": PreferencesScreen,
     }
     for verb in VERBS:
         node, action = homes[verb.scope], verb.action.partition("(")[0]

@@ -18,6 +18,14 @@ from batchdeck.store.reader import RunReader
 if TYPE_CHECKING:
     from batchdeck_tui.app import BatchdeckApp
 
+SWITCHES = (
+    ("ascii", "BATCHDECK_ASCII", "1"),
+    ("reduced-motion", "BATCHDECK_REDUCED_MOTION", "1"),
+    ("bell", "BATCHDECK_BELL", "1"),
+    ("notify", "BATCHDECK_NOTIFY", "1"),
+    ("no-mouse", "BATCHDECK_MOUSE", "0"),
+)
+"""Options, each with what it says in the environment."""
 FAREWELL = 3
 """Seconds that leaving may take after a signal: a terminal that is gone takes no more bytes."""
 
@@ -35,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["BATCHDECK_HOME"] = options.home
     if options.no_color:
         os.environ["NO_COLOR"] = "1"  # Textual reads it when the app is made
+    for option, variable, value in SWITCHES:
+        if getattr(options, option.replace("-", "_")):
+            os.environ[variable] = value
     if options.run is not None:
         try:
             RunReader(options.run).close()
@@ -60,7 +71,7 @@ async def _show(app: BatchdeckApp) -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, leave)
-    await app.run_async()
+    await app.run_async(mouse=app.habits["mouse"])
 
 
 def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -78,6 +89,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m batchdeck_tui", description="The console of batchdeck.")
     parser.add_argument("run", nargs="?", type=Path, metavar="RUN_FILE", help="open this run; without: the list")
     parser.add_argument("--no-color", action="store_true", help="shapes and weights only")
+    for option, variable, _ in SWITCHES:
+        parser.add_argument(f"--{option}", action="store_true", help=f"as {variable} in the environment")
     parser.add_argument("--home", metavar="DIR", help="where runs are kept, as BATCHDECK_HOME")
     return parser.parse_args(arguments)
 

@@ -6,22 +6,29 @@ import asyncio
 import gc
 import importlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
+from textual import constants, events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.widgets import Input
 
+from batchdeck.inert import inert
 from batchdeck.model import Reply, Wall
 from batchdeck_tui.commands import bindings, palette
+from batchdeck_tui.habits import Habits
 from batchdeck_tui.outlet import PatientDriver
+from batchdeck_tui.plain import AsciiFilter
 from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.help import HelpScreen
+from batchdeck_tui.screens.preferences import PreferencesScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
 from batchdeck_tui.theme import DARK, THEMES
@@ -49,6 +56,9 @@ class BatchdeckApp(App[None]):
         self.set_reactive(App.theme, kept if kept in self.available_themes else DARK.name)
         self.stylesheet.set_variables(self.get_css_variables())
         self._first = run
+        self.habits = Habits()
+        self._ascii = AsciiFilter(enabled=self.habits["ascii"])
+        self._calm()
         self.watched: Path | None = run
         """The run that was open last."""
 
@@ -91,6 +101,33 @@ class BatchdeckApp(App[None]):
         await asyncio.to_thread(_load)
         _freeze()
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [*filters, self._ascii] if self._ascii.enabled else filters
+
+    def turn(self, habit: str) -> None:
+        """A habit on instead of off, or the other way."""
+        hindered = self.habits.turn(habit)
+        if hindered:
+            self.say(Reply(ok=False, message=f"it is so for now only: {inert(hindered)}"))
+        self._ascii.enabled = self.habits["ascii"]
+        self._calm()
+        self.refresh_css(animate=False)  # all that was painted so far is kept with the filters of then
+
+    def _calm(self) -> None:
+        self.animation_level = "none" if self.habits["calm"] else constants.TEXTUAL_ANIMATIONS
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        if isinstance(event.widget, Input):
+            event.widget.cursor_blink = not self.habits["calm"]
+
+    def tell_end(self, sentence: str) -> None:
+        """A run that somebody watches has ended."""
+        if self.habits["bell"]:
+            self.bell()
+        if self.habits["notify"] and isinstance(self._driver, PatientDriver):
+            self._driver.tell_desktop(sentence)
+
     def say(self, reply: Reply) -> None:
         """Show what a command did; the newest word takes the place of the one before."""
         self.clear_notifications()
@@ -119,6 +156,10 @@ class BatchdeckApp(App[None]):
         for command in super().get_system_commands(screen):
             if command.title not in ("Keys", "Quit"):
                 yield command
+
+    def action_preferences(self) -> None:
+        if not isinstance(self.screen, PreferencesScreen):
+            self.push_screen(PreferencesScreen())
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):

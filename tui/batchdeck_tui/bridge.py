@@ -145,6 +145,15 @@ class RunBridge:
         """How long the last paint took: a console with much else to do gets fewer snapshots."""
         self._frames.painted(seconds)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether few snapshots are to be handed on."""
+        return self._frames.is_calm
+
+    @is_calm.setter
+    def is_calm(self, is_calm: bool) -> None:
+        self._frames.is_calm = is_calm
+
     async def send(self, command: Command) -> Reply:
         """A command to the live engine, and its answer; never raises for an engine that is gone."""
         if self._client is None:

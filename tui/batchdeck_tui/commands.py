@@ -10,7 +10,7 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-Scope = Literal["app", "runs", "run", "columns", "events", "charts", "tune", "limits", "launch"]
+Scope = Literal["app", "runs", "run", "preferences", "columns", "events", "charts", "tune", "limits", "launch"]
 TITLES: dict[Scope, str] = {
     "run": "In a run",
     "columns": "In the list of columns",
@@ -20,6 +20,7 @@ TITLES: dict[Scope, str] = {
     "limits": "In the form of limits",
     "runs": "In the list of runs",
     "launch": "New run",
+    "preferences": "In the list of preferences",
     "app": "Everywhere",
 }
 
@@ -796,6 +797,41 @@ VERBS: tuple[Verb, ...] = (
         label="back",
         title="Back to the list",
         does="nothing is launched",
+    ),
+    Verb(
+        scope="preferences",
+        keys="space",
+        shown="␣ space",
+        action="turn",
+        title="On or off",
+        does="the habit under the cursor; ⏎ and a click do it too",
+        palette=False,
+    ),
+    Verb(
+        scope="preferences",
+        keys="t",
+        shown="t",
+        action="app.change_theme",
+        title="Another theme",
+        does="dark, light, high contrast, one for colour blindness, and more",
+        palette=False,
+    ),
+    Verb(
+        scope="preferences",
+        keys="escape,q,comma",
+        shown="esc q",
+        action="close",
+        title="Close the list",
+        does="what was turned is remembered",
+        palette=False,
+    ),
+    Verb(
+        scope="app",
+        keys="comma",
+        shown=",",
+        action="preferences",
+        title="Preferences",
+        does="ASCII only, less motion, bell, notification, mouse, theme",
     ),
     Verb(
         scope="app",

@@ -19,6 +19,8 @@ class Frames:
         self._cost = 0.0
         self._used: float | None = None
         self._is_slow = False
+        self.is_calm = False
+        """Whether few frames are wanted."""
 
     def __repr__(self) -> str:
         return f"<Frames {self._cost * 1000:.0f} ms each, every {self.interval:.2f} s>"
@@ -36,5 +38,5 @@ class Frames:
 
     @property
     def interval(self) -> float:
-        fastest = 2 * FASTEST if self._is_slow else FASTEST
+        fastest = SLOWEST if self.is_calm else 2 * FASTEST if self._is_slow else FASTEST
         return max(fastest, min(SLOWEST, self._cost / SHARE))

@@ -12,10 +12,15 @@ from typing import IO, Any, cast
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 
+from batchdeck_tui.plain import plain
+from batchdeck_tui.widgets.cells import one_line
+
 PIECE = 1_024
 """Bytes a write: what a terminal takes at once may be little, and between two pieces the rest can be given up."""
 PATIENCE = 0.1
 """Seconds between two looks whether the rest was given up, while the terminal takes nothing."""
+MOST_TOLD = 200
+"""Characters of a notification."""
 CUT = b"\x1b\\\x1b[?2026l"
 """After output that was cut short anywhere: ends a string and a synchronized frame (ECMA-48 ST, DEC mode 2026)."""
 
@@ -91,6 +96,10 @@ class PatientDriver(LinuxDriver):
                 self._writer_thread._queue.get_nowait()
         except Empty:
             self._outlet.drop()
+
+    def tell_desktop(self, sentence: str) -> None:
+        """Have the terminal show a notification (OSC 9); one that knows none takes no notice of it."""
+        self.write(f"\x1b]9;{plain(one_line(sentence))[:MOST_TOLD]}\x07")
 
     def stop_application_mode(self) -> None:
         self.give_up()

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from batchdeck.cli.consoleoptions import console_options
 from batchdeck.version import __version__
 
 VERBS = {
@@ -44,11 +45,13 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="batchdeck")
+@console_options
 @click.pass_context
 def root(ctx: click.Context) -> None:
     """The terminal console for batch LLM runs.
 
-    Without a command it opens the console on the list of runs.
+    Without a command it opens the console on the list of runs. The options are for the console, whichever command opens
+    it, and are kept when they are turned there (comma).
 
     \b
     Examples:

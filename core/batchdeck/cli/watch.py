@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from batchdeck import config, lock
+from batchdeck.cli.consoleoptions import console_options
 from batchdeck.errors import UsageError
 from batchdeck.model import ENDINGS
 
@@ -63,6 +64,7 @@ async def _stream(run: Path) -> None:
 @click.command()
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print snapshots as JSON lines, ten a second, instead.")
+@console_options
 def command(run: str | None, as_json: bool) -> None:
     """Open the console on RUN: a run file, a run's name, or the beginning of one.
 
@@ -72,6 +74,7 @@ def command(run: str | None, as_json: bool) -> None:
     Examples:
       batchdeck watch
       batchdeck watch prompts-1120-173400
+      batchdeck watch --ascii --no-mouse
       batchdeck watch --json | jq .rate
     """
     path = config.find_run(run) if run else newest_run()

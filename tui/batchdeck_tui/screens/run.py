@@ -164,7 +164,10 @@ class RunScreen(ListingScreen):
         self.door.say(Reply(ok=False, message=inert(message.error)))
 
     def _show(self, now: Snapshot | RunMeta, log: str = "") -> None:
-        self._now = now
+        before, self._now = self._now, now
+        if before is not None and before.state in WORKING and now.state not in WORKING:
+            counts = now.counts
+            self.door.tell_end(f"{self.path.stem} {now.state}: {counts.done:,} done, {counts.failed:,} failed")
         self.query_one(RunHeader).show(now)
         self.query_one(WaitingStrip).show(now)
         self.query_one(Charts).ended = now.state not in WORKING
@@ -192,6 +195,7 @@ class RunScreen(ListingScreen):
     def look(self) -> None:
         census = self._filter.needs_census or (self._following and not self._filter)
         following = self._following and not self._filter
+        self.bridge.is_calm = self.door.habits["calm"]
         self.bridge.look(self.table.visible_indices(), self._opened, census, following)
 
     def _painted(self, begun: float) -> None:
