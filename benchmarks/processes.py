@@ -98,7 +98,7 @@ class Terminal:
 
     def __init__(self, run: Path, width: int = 160, height: int = 48, beats: Path | None = None) -> None:
         """beats: where ``heartbeat.py`` is to write how late the console's loop was."""
-        command = ["-m", "batchdeck_tui", str(run)]
+        command = ["-m", "batchdeck", "watch", str(run)]
         if beats is not None:
             command = [str(Path(__file__).with_name("heartbeat.py")), str(run), str(beats)]
         self.started = time.perf_counter()
