@@ -30,6 +30,7 @@ from batchdeck_tui.outlet import CUT, Outlet
 from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.chartsview import ChartsScreen
 from batchdeck_tui.screens.columnsview import ColumnsScreen
+from batchdeck_tui.screens.diffview import DiffScreen
 from batchdeck_tui.screens.eventlog import EventsScreen
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.launch import LaunchScreen
@@ -235,6 +236,7 @@ def test_every_command_can_be_carried_out() -> None:
         "charts": ChartsScreen,
         "launch": LaunchScreen,
         "preferences": PreferencesScreen,
+        "diff": DiffScreen,
     }
     for verb in VERBS:
         node, action = homes[verb.scope], verb.action.partition("(")[0]

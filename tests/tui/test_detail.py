@@ -17,8 +17,9 @@ from textual.selection import Selection
 
 from batchdeck.model import Detail, LiveRow
 from batchdeck.store.reader import RunReader
+from batchdeck_tui.widgets.answertext import answer_note, answer_text
 from batchdeck_tui.widgets.detail import DetailPane
-from batchdeck_tui.widgets.itemtext import answer_note, answer_text, prompt_lines
+from batchdeck_tui.widgets.prompttext import prompt_lines
 from batchdeck_tui.widgets.wrapped import Wrapped
 from tests.tui.runfile import HOSTILE, make_run
 
@@ -75,7 +76,12 @@ async def test_an_item_tells_its_whole_story(run: Path) -> None:
         ledger = [line.split() for line in text.split("attempts ─")[1].splitlines()[1:]]
         assert ledger[0] == ["#", "outcome", "status", "ttft", "time", "in", "out", "sends", "cost"]
         assert ledger[1][:4] == ["1", "rate", "limited", "429"]
-        assert ledger[5][:3] == ["3", "ok", "200"]
+        assert next(line for line in ledger if line[0] == "3")[:3] == ["3", "ok", "200"]
+        bars = [line for line in text.splitlines() if {"░", "▒"} & set(line) and "to the first" not in line]
+        assert [bar.rstrip().lstrip(" ·")[:1] for bar in bars] == ["▒", "▒", "░"], "no token came of the first two"
+        assert "█" in bars[2]
+        starts = [len(bar.strip()) - len(bar.strip().lstrip("·")) for bar in bars]
+        assert starts == sorted(starts), "on one scale"
         assert "rate_limited: Rate limit reached for requests" in text
 
 
@@ -198,7 +204,7 @@ async def test_a_long_prompt_is_folded_until_it_is_asked_for(run: Path) -> None:
         await pilot.pause()
         folded = app.pane.line_texts()
         assert any("more lines (p)" in line for line in folded)
-        await pilot.press("p")
+        app.pane.unfold()
         assert len(app.pane.line_texts()) > len(folded)
         assert not any("more lines (p)" in line for line in app.pane.line_texts())
 
@@ -219,7 +225,7 @@ async def test_a_prompt_of_200000_characters_is_laid_out_once_while_its_answer_g
         assert app.pane.layouts == laid
         folded = app.pane.line_texts()
         about = int(next(line for line in folded if "more lines (p)" in line).split()[1].replace(",", ""))
-        app.pane.action_unfold()
+        app.pane.unfold()
         assert abs(about / len(app.pane.line_texts()) - 1) < 0.1
         assert app.pane.layouts == laid + 1
 

@@ -10,7 +10,7 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-Scope = Literal["app", "runs", "run", "preferences", "columns", "events", "charts", "tune", "limits", "launch"]
+Scope = Literal["app", "runs", "run", "diff", "preferences", "columns", "events", "charts", "tune", "limits", "launch"]
 TITLES: dict[Scope, str] = {
     "run": "In a run",
     "columns": "In the list of columns",
@@ -20,6 +20,7 @@ TITLES: dict[Scope, str] = {
     "limits": "In the form of limits",
     "runs": "In the list of runs",
     "launch": "New run",
+    "diff": "On the screen of differences",
     "preferences": "In the list of preferences",
     "app": "Everywhere",
 }
@@ -214,6 +215,64 @@ VERBS: tuple[Verb, ...] = (
         label="detail",
         title="Detail of the row",
         does="prompt, whole answer and every attempt; ↑ ↓ move along",
+    ),
+    Verb(
+        scope="run",
+        keys="v",
+        shown="v",
+        action="form",
+        label="view",
+        title="View of the answer",
+        does="Markdown or JSON laid out, its fields, or raw; remembered",
+    ),
+    Verb(
+        scope="run",
+        keys="z",
+        shown="z",
+        action="zoom",
+        label="zoom",
+        title="Detail alone",
+        does="all of the screen for it; again, the table is there too",
+    ),
+    Verb(
+        scope="run",
+        keys="J",
+        shown="J",
+        action="step(1)",
+        title="Next row's detail",
+        does="K, the row before; while the detail has the keys too",
+    ),
+    Verb(
+        scope="run",
+        keys="K",
+        shown="K",
+        action="step(-1)",
+        title="Detail of the row before",
+        does="as J, the other way",
+    ),
+    Verb(
+        scope="run",
+        keys="p",
+        shown="p",
+        action="unfold",
+        title="Whole prompt",
+        does="a long one is folded; again, fold it",
+    ),
+    Verb(
+        scope="run",
+        keys="Y",
+        shown="Y",
+        action="copy_prompt",
+        title="Copy the prompt",
+        does="of the item in the detail, to the terminal's clipboard",
+    ),
+    Verb(
+        scope="run",
+        keys="D",
+        shown="D",
+        action="diff",
+        title="Difference of two attempts",
+        does="at the item in the detail: what they answered, and where it differs",
     ),
     Verb(
         scope="run",
@@ -797,6 +856,33 @@ VERBS: tuple[Verb, ...] = (
         label="back",
         title="Back to the list",
         does="nothing is launched",
+    ),
+    Verb(
+        scope="diff",
+        keys="left,h",
+        shown="← h",
+        action="turn(-1)",
+        label="older",
+        title="An older attempt",
+        does="at the left; where there are more than two",
+    ),
+    Verb(
+        scope="diff",
+        keys="right,l",
+        shown="→ l",
+        action="turn(1)",
+        label="newer",
+        title="A newer attempt",
+        does="at the left",
+    ),
+    Verb(
+        scope="diff",
+        keys="escape,D,q",
+        shown="esc D",
+        action="back",
+        label="back",
+        title="Back to the detail",
+        does="which stays as it is",
     ),
     Verb(
         scope="preferences",

@@ -30,9 +30,9 @@ from batchdeck_tui.screens.rowfilter import Flights, RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
 from batchdeck_tui.selection import Selection
 from batchdeck_tui.theme import MUTED
+from batchdeck_tui.widgets.answertext import answer_text
 from batchdeck_tui.widgets.columns import Chosen
 from batchdeck_tui.widgets.errors import ErrorList
-from batchdeck_tui.widgets.itemtext import answer_text
 from batchdeck_tui.widgets.results import ResultsTable
 from batchdeck_tui.widgets.rowsource import RowSource
 

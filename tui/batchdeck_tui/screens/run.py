@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -24,9 +24,9 @@ from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.format import duration
 from batchdeck_tui.listing import last_holder
 from batchdeck_tui.messages import LiveReady, MetaReady, NewSamples, RowsSettled, SnapshotReady, Unreadable
+from batchdeck_tui.screens.detailing import DetailingScreen
 from batchdeck_tui.screens.knobs import DEPENDENT, WORKING
 from batchdeck_tui.screens.limiting import LIMITING
-from batchdeck_tui.screens.listed import ListingScreen
 from batchdeck_tui.screens.rowfilter import RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
 from batchdeck_tui.screens.tuning import TUNING
@@ -64,7 +64,7 @@ class Rows(ResultsTable):
         self.post_message(self.Wandered())
 
 
-class RunScreen(ListingScreen):
+class RunScreen(DetailingScreen):
     """One run. Draws from the bridge's messages alone."""
 
     SCOPE: ClassVar[Scope] = "run"
@@ -73,8 +73,6 @@ class RunScreen(ListingScreen):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, RunBridge(path, self.post_message, lambda: self.door.is_behind))
-        self._opened: int | None = None
-        self._opened_settled = False
         self._following = True
         """Whether the newest row in flight is kept in view, until the person moves about."""
         self._led: set[int] = {0}
@@ -201,16 +199,11 @@ class RunScreen(ListingScreen):
     def _painted(self, begun: float) -> None:
         self.bridge.painted(asyncio.get_running_loop().time() - begun)
 
-    # The detail pane
+    # Following the run, and going about
 
-    def action_open(self) -> None:
-        idx = self.table.cursor_idx
-        if idx is not None:
-            self._open(idx)
-
-    @on(ResultsTable.Opened)
-    def _row_opened(self, message: ResultsTable.Opened) -> None:
-        self._open(message.idx)
+    def open_detail(self, idx: int) -> None:
+        self._following = False
+        super().open_detail(idx)
 
     @on(ResultsTable.Highlighted)
     def _row_highlighted(self, message: ResultsTable.Highlighted) -> None:
@@ -219,7 +212,7 @@ class RunScreen(ListingScreen):
         else:
             self._following = False
         if self._opened is not None and message.idx is not None and message.idx != self._opened:
-            self._open(message.idx)
+            self.open_detail(message.idx)
 
     @on(Rows.Wandered)
     def _wandered(self) -> None:
@@ -228,31 +221,11 @@ class RunScreen(ListingScreen):
     def action_follow(self) -> None:
         self._following, self.table.steered = True, False
 
-    def _open(self, idx: int) -> None:
-        self._following = False
-        self._opened, self._opened_settled = idx, False
-        self.add_class("-detail")
-        self._load_detail(idx)
-
-    @work(exclusive=True, group="detail")
-    async def _load_detail(self, idx: int) -> None:
-        try:
-            detail = await self.bridge.detail(idx)
-        except StoreError as error:
-            self.door.say(Reply(ok=False, message=str(error)))
-            return
-        if idx == self._opened:
-            self._opened_settled = detail is not None and detail.state in ("done", "failed")
-            self.query_one(DetailPane).show(detail)
-
     def action_back(self) -> None:
         if self.is_searching:
             self.close_search()
         elif self._opened is not None:
-            self._opened = None
-            self.remove_class("-detail")
-            self.query_one(DetailPane).show(None)
-            self.table.focus()
+            self.close_detail()
         elif self._filter:
             self._narrow(RowFilter())
         else:

@@ -76,15 +76,20 @@ def fit_tail(text: str, width: int) -> str:
 
 def wrap(text: str, width: int) -> list[str]:
     """One paragraph of inert text in lines of at most ``width`` cells (2 or more), broken at spaces where there are."""
-    lines: list[str] = []
+    return [text[start:end] for start, end in wrap_spans(text, width)]
+
+
+def wrap_spans(text: str, width: int) -> list[tuple[int, int]]:
+    """The same as places in the text. A space at which a line is broken is in none of them."""
+    lines: list[tuple[int, int]] = []
     if text.isascii():
         start = 0
         while len(text) - start > width:
             space = text.rfind(" ", start + 1, start + width + 1)
             end = space if space > 0 and text[start:space].strip() else start + width
-            lines.append(text[start:end])
+            lines.append((start, end))
             start = end + (end == space)
-        return [*lines, text[start:]]
+        return [*lines, (start, len(text))]
     spans, _ = split_graphemes(text)
     start = used = 0
     space = -1  # where the newest space of this line begins, and the cells up to and with it
@@ -93,13 +98,13 @@ def wrap(text: str, width: int) -> list[str]:
         if used + size > width:
             # a space after something visible: what follows it has room in a line of its own
             broken = space > start and after_space > 1 and bool(text[start:space].strip())
-            lines.append(text[start : space if broken else at])
+            lines.append((start, space if broken else at))
             start, used = (space + 1, used - after_space) if broken else (at, 0)
             space = -1
         used += size
         if text[at:end] == " ":
             space, after_space = at, used
-    return [*lines, text[start:]]
+    return [*lines, (start, len(text))]
 
 
 def strip(parts: list[tuple[str, Style]], width: int, base: Style) -> Strip:

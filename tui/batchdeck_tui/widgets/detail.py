@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar
 
@@ -15,44 +16,48 @@ from textual.strip import Strip
 
 from batchdeck.model import Detail, LiveRow
 from batchdeck_tui.format import count
+from batchdeck_tui.widgets.answertext import Form, Laid, answer_lines, answer_note, answer_text
+from batchdeck_tui.widgets.attempttext import attempt_lines
 from batchdeck_tui.widgets.cells import strip
-from batchdeck_tui.widgets.itemtext import (
-    Line,
-    answer_note,
-    answer_text,
-    attempt_lines,
-    heading,
-    headline,
-    prompt_lines,
-)
+from batchdeck_tui.widgets.inks import Inked
+from batchdeck_tui.widgets.itemtext import heading, headline
+from batchdeck_tui.widgets.prompttext import prompt_lines
+from batchdeck_tui.widgets.styled import Line
 from batchdeck_tui.widgets.wrapped import Wrapped
 
-_STYLES = ("text", "label", "number", "name", "title", "rule")
-_STATES = ("queued", "in_flight", "done", "failed", "skipped", "retried")
 FOLDED = 6
 """Lines of a long prompt shown until it is unfolded, at least."""
 
 
-class DetailPane(ScrollView, can_focus=True):
+class DetailPane(Inked, ScrollView, can_focus=True):
     """One item as wrapped lines. While it streams, the view stays at the end unless it was scrolled up."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"detail--{name}" for name in (*_STYLES, *_STATES)}
+    INKS: ClassVar[Mapping[str, str]] = {
+        "text": "$foreground",
+        "label": "$text-muted",
+        "number": "$text-muted",
+        "name": "bold $foreground",
+        "title": "bold $text-primary",
+        "rule": "$text-disabled",
+        "waited": "$text-primary",
+        "queued": "$text-muted",
+        "in_flight": "$text-accent",
+        "done": "$text-success",
+        "failed": "$text-error",
+        "skipped": "$text-muted",
+        "retried": "$text-warning",
+        "strong": "bold $foreground",
+        "emphasis": "italic $foreground",
+        "code": "$text-accent on $panel",
+        "link": "$text-primary",
+        "key": "$text-primary",
+        "string": "$text-success",
+        "number_value": "$text-warning",
+    }
     DEFAULT_CSS = """
     DetailPane {
         height: 1fr; background: $surface; color: $foreground; overflow-x: hidden; overflow-y: scroll;
         scrollbar-size-vertical: 1;
-        &> .detail--text { color: $foreground; }
-        &> .detail--label { color: $text-muted; }
-        &> .detail--number { color: $text-muted; }
-        &> .detail--name { color: $foreground; text-style: bold; }
-        &> .detail--title { color: $text-primary; text-style: bold; }
-        &> .detail--rule { color: $text-disabled; }
-        &> .detail--queued { color: $text-muted; }
-        &> .detail--in_flight { color: $text-accent; }
-        &> .detail--done { color: $text-success; }
-        &> .detail--failed { color: $text-error; }
-        &> .detail--skipped { color: $text-muted; }
-        &> .detail--retried { color: $text-warning; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -60,7 +65,6 @@ class DetailPane(ScrollView, can_focus=True):
         Binding("k", "scroll_up", "Up", show=False),
         Binding("g", "scroll_home", "Top", show=False),
         Binding("G", "scroll_end", "End", show=False),
-        Binding("p", "unfold", "Whole prompt"),
     ]
 
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
@@ -70,6 +74,9 @@ class DetailPane(ScrollView, can_focus=True):
         self._unfolded = False
         self._answer = Wrapped()
         self._answer_text = ""
+        self._form: Form = "read"
+        self._laid: tuple[object, Laid] = (None, Laid(None, "raw", ("raw",)))
+        """The answer in its form, and what it was laid out for."""
         self._head: Line = ()
         self._above: list[Line] = []
         self._below: list[Line] = []
@@ -108,6 +115,26 @@ class DetailPane(ScrollView, can_focus=True):
         self._rebuild(stick=stick)
 
     @property
+    def form(self) -> Form:
+        """How an answer that has ended is laid out, where it can be; one that streams is raw."""
+        return self._form
+
+    @form.setter
+    def form(self, form: Form) -> None:
+        self._form = form
+        self._rebuild(stick=False)
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """Those that there are for this answer."""
+        return self._laid[1].forms if self._live is None else ("raw",)
+
+    @property
+    def detail(self) -> Detail | None:
+        """The item as it was read last."""
+        return self._detail
+
+    @property
     def text(self) -> str:
         """The answer as it stands, as the model wrote it; for the clipboard."""
         return self._live.text if self._live is not None else self._answer_text
@@ -121,15 +148,23 @@ class DetailPane(ScrollView, can_focus=True):
 
     @property
     def _count(self) -> int:
-        return len(self._above) + len(self._answer.lines) + len(self._below)
+        return len(self._above) + self._answered + len(self._below)
+
+    @property
+    def _answered(self) -> int:
+        """Lines of the answer."""
+        lines = self._laid[1].lines if self._live is None else None
+        return len(self._answer.lines if lines is None else lines)
 
     def _line(self, row: int) -> Line:
         if row < len(self._above):
             return self._above[row]
         row -= len(self._above)
-        if row < len(self._answer.lines):
-            return ((self._answer.lines[row], "text"),)
-        row -= len(self._answer.lines)
+        answered = self._answered
+        if row < answered:
+            lines = self._laid[1].lines if self._live is None else None
+            return lines[row] if lines is not None else ((self._answer.lines[row], "text"),)
+        row -= answered
         return self._below[row] if row < len(self._below) else ()
 
     def _rebuild(self, *, stick: bool) -> None:
@@ -152,13 +187,25 @@ class DetailPane(ScrollView, can_focus=True):
         detail, live = self._detail, self._live
         if detail is None and live is None:
             self._head, self._above, self._below = (("no row is selected", "label"),), [], []
-            self._answer.set("", width)
+            self._answer_text = ""
+            self._lay_answer(width)
             return
+        self._lay_answer(width)
         note, style = answer_note(detail, live)
+        if live is None and self.text and self._laid[1].name != "raw":
+            note = f"{note} · {self._laid[1].name}"
         self._head = headline(detail, live, width) if detail is not None else ()
         prompt, self._below = self._settled_lines(width)
         self._above = [*prompt, heading("answer", note, width, style)]
-        self._answer.set(self.text, width)
+
+    def _lay_answer(self, width: int) -> None:
+        """Raw while it streams: each piece would change what stands there already."""
+        if self._live is None:
+            made_of = (self._answer_text, self._form, width)
+            if self._laid[0] != made_of:
+                self._laid = made_of, answer_lines(self._answer_text, self._form, width)
+        if self._live is not None or self._laid[1].lines is None:
+            self._answer.set(self.text, width)
 
     def _settled_lines(self, width: int) -> tuple[list[Line], list[Line]]:
         """What stands above the answer and below it. The same while only the answer grows."""
@@ -181,10 +228,10 @@ class DetailPane(ScrollView, can_focus=True):
         self._lay_out()
         base = self.rich_style
         if y == 0:
-            return strip([(" ", base), *((text, base + self._look(name)) for text, name in self._head)], width, base)
+            return strip([(" ", base), *((text, base + self.ink(name)) for text, name in self._head)], width, base)
         # the headline stays, the rest scrolls below it
         row = y - 1 + self.scroll_offset.y
-        parts = [(text, base + self._look(name)) for text, name in self._line(row)]
+        parts = [(text, base + self.ink(name)) for text, name in self._line(row)]
         line = strip([(" ", base), *parts], width, base)
         return self._selected(line, row).apply_offsets(0, row)
 
@@ -212,10 +259,6 @@ class DetailPane(ScrollView, can_focus=True):
     def selection_updated(self, selection: Selection | None) -> None:
         self.refresh()
 
-    def _look(self, name: str) -> Style:
-        style = self.get_component_rich_style(f"detail--{name}")
-        return Style(color=style.color, bold=style.bold)
-
     # Size and keys
 
     def on_mount(self) -> None:
@@ -224,7 +267,7 @@ class DetailPane(ScrollView, can_focus=True):
     def on_resize(self) -> None:
         self._rebuild(stick=self._live is not None and self._sticks())
 
-    def action_unfold(self) -> None:
+    def unfold(self) -> None:
         """Show the whole prompt, or fold it again."""
         self._unfolded = not self._unfolded
         self._rebuild(stick=False)

@@ -21,7 +21,7 @@ class Inked(Widget):
     """A widget that paints its lines itself.
 
     ``INKS``: by name a colour of the theme, as style sheets write it, and what else: ``bold $text-success``,
-    ``$success 55%``, ``$foreground on $panel``.
+    ``italic $success 55%``, ``$foreground on $panel``.
     """
 
     INKS: ClassVar[Mapping[str, str]] = {}
@@ -62,5 +62,6 @@ class Inked(Widget):
         return Style(
             color=color.rich_color if color is not None else None,
             bgcolor=paper.rich_color if paper is not None else None,
-            bold=True if words.startswith("bold") else None,
+            bold=True if "bold " in words else None,
+            italic=True if "italic " in words else None,
         )
