@@ -67,6 +67,15 @@ async def test_each_charts_points_are_the_samples_table(tmp_path: Path) -> None:
         assert "waiting for the first sample" in app.text()
 
 
+def test_the_rest_of_a_second_in_which_a_run_ends_is_no_burst() -> None:
+    samples, _ = make_samples(3)
+    last = msgspec.structs.replace(samples[-1], t=samples[-1].t + 0.004, dt=0.004, done=4, failed=0, tokens_out=40)
+    history = History()
+    history.extend([*samples, last], [])
+    assert history.series["throughput"].points[-1] == (last.t, 8.0)
+    assert history.series["tokens"].points[-1] == (last.t, 80.0)
+
+
 @pytest.mark.parametrize("size", [(80, 6), (80, 24), (160, 48), (200, 60), (40, 30)])
 async def test_charts_read_well_at_any_size(size: tuple[int, int]) -> None:
     app = ChartsApp()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchdeck.model import Percentiles, Sample
 from batchdeck_tui.format import UNKNOWN, brief, count, duration, money, rate, short
-from batchdeck_tui.widgets.history import History
+from batchdeck_tui.widgets.history import History, span
 
 Here = Callable[[str], tuple[float, float] | None]
 """The least and the greatest value of a series where the cursor stands; None where nothing is known."""
@@ -49,7 +49,7 @@ def at_most(found: tuple[float, float] | None, say: Callable[[float], str]) -> s
 
 
 def _throughput(sample: Sample, _: History) -> Words:
-    dt = sample.dt or 1.0
+    dt = span(sample)
     items, tokens = short((sample.done + sample.failed) / dt), short(sample.tokens_out / dt)
     return f"{items} items/s · {tokens} tok/s", f"{items}/s · {tokens} tok/s", f"{items}/s"
 
@@ -71,7 +71,7 @@ def _throughput_here(here: Here) -> Words:
 
 
 def _items(sample: Sample, _: History) -> Words:
-    items = short((sample.done + sample.failed) / (sample.dt or 1.0))
+    items = short((sample.done + sample.failed) / span(sample))
     return f"{items} items/s", f"{items}/s"
 
 
@@ -85,7 +85,7 @@ def _items_here(here: Here) -> Words:
 
 
 def _tokens(sample: Sample, _: History) -> Words:
-    tokens = short(sample.tokens_out / (sample.dt or 1.0))
+    tokens = short(sample.tokens_out / span(sample))
     return f"{tokens} tok/s", tokens
 
 

@@ -15,6 +15,8 @@ Point = tuple[float, float]
 
 KEPT = 3_600
 """Points of one series kept as they came: an hour of samples. Older ones are thinned."""
+SHORTEST = 0.5
+"""Seconds that a rate is over, at least."""
 KEPT_MARKS = 500
 NOTED = ("settings", "breaker", "quota")
 """Events beside turns of the cap that change how a run goes."""
@@ -78,6 +80,12 @@ def by_column(points: Sequence[Point], first: float, last: float, columns: int) 
 
 
 _value = itemgetter(1)
+
+
+def span(sample: Sample) -> float:
+    """Seconds that the sample's figures are over, for a rate. A run that ends leaves a piece of a second: taken for
+    itself, the few items that landed in it would be the run's greatest throughput."""
+    return max(sample.dt, SHORTEST)
 
 
 def _depth(sample: Sample) -> float:
@@ -209,12 +217,12 @@ class History:
                 "queue": max(self.most["queue"], sample.queued),
             }
             values = {
-                "throughput": settled / sample.dt if sample.dt > 0 else 0.0,
+                "throughput": settled / span(sample),
                 "in_flight": sample.in_flight,
                 "cap": float(sample.concurrency),
                 "queue": _depth(sample),
                 "hits": float(sample.rate_limit_hits),
-                "tokens": sample.tokens_out / sample.dt if sample.dt > 0 else 0.0,
+                "tokens": sample.tokens_out / span(sample),
                 "cost": self.cost,
                 "at": sample.at,
             }
