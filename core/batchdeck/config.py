@@ -9,6 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+from batchdeck import labels
 from batchdeck.errors import BatchdeckError, UsageError
 
 APPLICATION_ID = 0x42444B31
@@ -47,6 +48,11 @@ def runs_folder() -> Path:
 def registry_folder() -> Path:
     """One small file for each run kept elsewhere; its content is the run file's path."""
     return _made(home() / "elsewhere")
+
+
+def labels_path() -> Path:
+    """The names and tags of all runs."""
+    return home() / "labels.json"
 
 
 def lock_path(run: Path) -> Path:
@@ -91,7 +97,7 @@ def register(run: Path) -> None:
     real = Path(os.path.realpath(run))
     if real.parent == Path(os.path.realpath(runs_folder())):
         return
-    entry = registry_folder() / hashlib.blake2b(os.fsencode(real), digest_size=12).hexdigest()
+    entry = _entry(real)
     if not entry.exists():
         draft = entry.with_suffix(f".{os.getpid()}")
         try:
@@ -99,6 +105,19 @@ def register(run: Path) -> None:
             draft.replace(entry)
         except OSError as error:
             raise BatchdeckError(f"{entry} cannot be written: {error.strerror}") from error
+
+
+def forget(run: Path) -> None:
+    """Take a run off the list of those kept elsewhere, and its name and tags away. Raises ``BatchdeckError``."""
+    try:
+        _entry(Path(os.path.realpath(run))).unlink(missing_ok=True)
+    except OSError as error:
+        raise BatchdeckError(f"{run} stays on the list: {error.strerror}") from error
+    labels.change(labels_path(), run, lambda _: labels.NONE)
+
+
+def _entry(real: Path) -> Path:
+    return registry_folder() / hashlib.blake2b(os.fsencode(real), digest_size=12).hexdigest()
 
 
 def known_runs() -> list[Path]:
@@ -123,7 +142,7 @@ def _registered(entry: Path) -> Path | None:
 
 
 def find_run(name: str) -> Path:
-    """The run file that a person means: a path, a run's name, or an unambiguous beginning of one.
+    """The run file that a person means: a path, a run's name or label, or an unambiguous beginning of one.
 
     A file that happens to be called like a run (``translate`` beside ``runs/translate.db``) is not meant, unless it is
     a run file itself. Raises ``UsageError`` naming the candidates.
@@ -138,12 +157,15 @@ def find_run(name: str) -> Path:
         return exact[0]
     if is_file and path.suffix:
         return path
-    begun = [run for run in runs if run.stem.startswith(name)]
+    called = labels.read(labels_path())
+    given = {run: called[key].name for run in runs if (key := labels.key(run)) in called}
+    begun = [run for run in runs if given.get(run) == name]
+    begun = begun or [run for run in runs if run.stem.startswith(name) or given.get(run, "").startswith(name)]
     if len(begun) == 1:
         return begun[0]
     if begun:
         raise UsageError(
-            f"'{name}' begins {len(begun)} runs: {', '.join(run.stem for run in begun[:5])}; say more of it"
+            f"'{name}' means {len(begun)} runs: {', '.join(run.stem for run in begun[:5])}; say more of it"
         )
     if is_file:
         return path

@@ -167,7 +167,7 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
                     ready(Ready(ok=True, endpoint=info.endpoint))
                     if launch.retry_failed:
                         # Nothing runs yet: this only puts the items back into the queue.
-                        await engine.steer.retry()
+                        await engine.steer.retry(error=launch.retry_error)
                     if launch.sweep:
                         begun = engine.sweeping.begin(launch.sweep, warm_up=launch.warm_up, drains=True)
                         if not begun.ok:

@@ -53,6 +53,17 @@ def some(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def size(number: int) -> str:
+    """Bytes as ``812 B``, ``4.1 MB``."""
+    if number < 1_000:
+        return f"{number} B"
+    scaled, units = number / 1_000, ["kB", "MB", "GB", "TB"]
+    while scaled >= 999.95 and len(units) > 1:
+        scaled /= 1_000
+        units.pop(0)
+    return f"{scaled:.1f} {units[0]}"
+
+
 def money(dollars: float | None) -> str:
     """``$0.0012``, ``$0.12``, ``$1,234.50``"""
     if dollars is None:

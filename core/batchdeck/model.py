@@ -512,6 +512,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     by: int | None = None
     idx: list[int] | None = None
     """For ``retry``: only these items; None means all failed ones."""
+    error: str | None = None
+    """For ``retry``: only items that failed of this class."""
     settings: dict[str, float | None] | None = None
     """For ``configure``: what changes, by the names of ``batchdeck.settings``; None takes a limit off."""
     levels: list[tuple[int, int]] | None = None
@@ -545,6 +547,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, float | None] = {}
     """Changes to the settings that the run file holds, by the names of ``batchdeck.settings``."""
     retry_failed: bool = False
+    retry_error: str | None = None
+    """With ``retry_failed``: only items that failed of this class."""
     metrics_port: int | None = None
     """Serve ``/metrics`` on this port of loopback, too; 0: any free one."""
     sweep: tuple[tuple[int, int], ...] = ()

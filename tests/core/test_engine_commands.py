@@ -209,8 +209,11 @@ def test_failed_items_go_again_in_a_run_that_lives_and_in_one_that_is_over(tmp_p
         assert (engine.counts.done, engine.counts.failed) == (10, 10)
         assert not engine.steer.resume().ok
 
-        reply = await engine.steer.retry([1, 3, 3, 4, 999])
-        assert (reply.ok, reply.message) == (True, "2 failed items go again")
+        assert (
+            await engine.steer.retry(error="timeout_idle")
+        ).message == "no failed item of timeout_idle can be tried again"
+        reply = await engine.steer.retry([1, 3, 3, 4, 999], "http_400")
+        assert (reply.ok, reply.message) == (True, "2 failed items of http_400 go again")
         assert engine.wanted.is_set()
         assert await engine.run() == "done"
         assert (engine.counts.done, engine.counts.failed) == (12, 8)

@@ -308,8 +308,8 @@ def test_bad_lines_are_failed_items_with_their_reason(tmp_path: Path) -> None:
     assert (file.counts().items, file.counts().failed, file.counts().bad_lines) == (3, 1, 1)
     assert [item.idx for item in file.pull(-1, RETRY_LANE, 10)[0]] == [0, 1]
     file.begin()
-    assert file.retry(None, -1, 10) == (0, -1)
-    assert file.retry([2], -1, 10) == (0, -1)
+    assert file.retry(None, -1, 10) == (0, None)
+    assert file.retry([2], -1, 10) == (0, None)
     file.commit()
     file.close()
     with RunReader(tmp_path / "run.db") as reader:
@@ -340,7 +340,7 @@ def test_what_is_put_back_comes_behind_everything_in_the_order_of_the_retries(tm
     assert file.retry([7], -1, 10) == (1, 7)
     assert file.retry(None, -1, 2) == (2, 3)
     assert file.retry(None, 3, 2) == (1, 5)
-    assert file.retry(None, 5, 2) == (0, 5)
+    assert file.retry(None, 5, 2) == (0, None)
     file.commit()
     assert [item.idx for item in file.pull(-1, RETRY_LANE, 10)[0]] == [0, 2, 4, 6]
     again = file.pull(RETRY_LANE - 1, 1 << 62, 10)[0]
@@ -354,6 +354,20 @@ def test_what_is_put_back_comes_behind_everything_in_the_order_of_the_retries(tm
     with RunReader(tmp_path / "run.db") as reader:
         assert list(reader.select("failed")) == []
         assert reader.rows([7])[0].error is None
+
+
+def test_only_the_failed_items_of_a_class_are_put_back_however_many_others_lie_between(tmp_path: Path) -> None:
+    file = create(tmp_path / "run.db", 8)
+    settle(file, *[failed(idx, error_type="timeout_idle" if idx in (1, 7) else "http_500") for idx in range(8)])
+    file.begin()
+    assert file.retry(None, -1, 3, "timeout_idle") == (1, 2)
+    assert file.retry(None, 2, 3, "timeout_idle") == (0, 5)
+    assert file.retry(None, 5, 3, "timeout_idle") == (1, 7)
+    assert file.retry(None, 7, 3, "timeout_idle") == (0, None)
+    file.commit()
+    assert [item.idx for item in file.pull(-1, 1 << 62, 10)[0]] == [1, 7]
+    assert file.counts().failed == 6
+    file.close()
 
 
 # -- the rest of what a run keeps

@@ -18,6 +18,8 @@ VERBS = {
     "bench": "Measure which concurrency is best, on part of an input.",
     "ls": "List the runs known here.",
     "show": "Show one run, or one item of it.",
+    "label": "Give a run a name and tags, or take them away.",
+    "rm": "Delete runs.",
     "export": "Write a run's results as JSONL or CSV.",
     "demo": "See it work: a simulated provider with a rate limit, 500 prompts.",
     "sim": "Start the simulated provider on loopback.",

@@ -208,17 +208,19 @@ def cancel(run: str | None, as_json: bool) -> None:
 @common
 @click.option("--item", "items", type=click.IntRange(min=0), multiple=True, metavar="N",
               help="Only item N (its index, counted from 0); can be given again.")  # fmt: skip
-def retry(run: str | None, as_json: bool, items: tuple[int, ...]) -> None:
-    """Try the failed items of RUN again: all of them, or those named.
+@click.option("--error", metavar="CLASS", help="Only items that failed of this class, as 'batchdeck show' names it.")
+def retry(run: str | None, as_json: bool, items: tuple[int, ...], error: str | None) -> None:
+    """Try the failed items of RUN again: all of them, those of one class of errors, or those named.
 
     \b
     Examples:
       batchdeck ctl retry
       batchdeck ctl retry translate --item 41 --item 97
+      batchdeck ctl retry translate --error timeout_idle
     """
     if len(items) > CHOSEN:
         raise UsageError(f"--item is given {len(items):,} times; {CHOSEN:,} at most")
-    steer(run, Command(name="retry", idx=list(items) or None), as_json)
+    steer(run, Command(name="retry", idx=list(items) or None, error=error), as_json)
 
 
 @command.command()

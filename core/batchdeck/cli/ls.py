@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from batchdeck.labels import Label
     from batchdeck.model import RunMeta
 
 _HEADER = ("RUN", "STATE", "DONE", "FAILED", "TOTAL", "", "RATE", "COST", "WHEN")
@@ -31,8 +32,13 @@ def command(as_json: bool) -> None:
         from batchdeck.cli.show import without_secrets
         from batchdeck.export import inert_json
 
+        labels = _labels(runs)
+        good = [
+            {**without_secrets(run), "label": label.name, "tags": label.tags}
+            for run, label in zip(runs, labels, strict=True)
+        ]
         bad = [{"path": str(path), "error": reason} for path, reason in unreadable]
-        click.echo(inert_json([*map(without_secrets, runs), *bad]))
+        click.echo(inert_json([*good, *bad]))
         return
     for line in _lines(runs, unreadable, datetime.now(tz=UTC).timestamp()):
         click.echo(line)
@@ -51,14 +57,29 @@ def _known() -> tuple[list[RunMeta], list[tuple[Path, str]]]:
     return runs, unreadable
 
 
+def _labels(runs: list[RunMeta]) -> list[Label]:
+    from batchdeck import labels
+    from batchdeck.config import labels_path
+
+    known = labels.read(labels_path())
+    return [known.get(labels.key(Path(run.path)), labels.NONE) for run in runs]
+
+
 def _lines(runs: list[RunMeta], unreadable: list[tuple[Path, str]], now: float) -> list[str]:
     from batchdeck.format import table
     from batchdeck.inert import inert
+    from batchdeck.labels import written
 
     stems = Counter(Path(run.path).stem for run in runs)
     # Two runs of one name go by their paths: what stands in the list must find its run.
     named = [(Path(run.path).stem if stems[Path(run.path).stem] == 1 else run.path, run) for run in runs]
-    lines = table(_HEADER, [_row(name, run, now) for name, run in named], _RIGHT) if runs else []
+    rows = [_row(name, run, now) for name, run in named]
+    labels = _labels(runs)
+    header: tuple[str, ...] = _HEADER
+    if any(labels):
+        header = (*_HEADER, "LABEL")
+        rows = [(*row, inert(written(label))) for row, label in zip(rows, labels, strict=True)]
+    lines = table(header, rows, _RIGHT) if runs else []
     lines += [f"unreadable: {inert(reason)}" for _, reason in unreadable]
     return lines or ["no runs yet; 'batchdeck run prompts.jsonl --provider … --model …' makes one"]
 

@@ -43,7 +43,17 @@ def check_budget(run: Path, given: dict[str, float | None]) -> None:
         check_price(settings.apply(reader.meta().config, given))
 
 
-async def _ask(info: LockInfo, given: dict[str, float | None], retry_failed: bool) -> Reply:
+def check_class(run: Path, error: str) -> None:
+    """Refuse a class of which no item failed. Raises ``UsageError`` naming those that there are."""
+    from batchdeck.store.reader import RunReader
+
+    with RunReader(run, still=True) as reader:
+        there = [one.error_type for one in reader.meta().errors if one.items]
+    if error not in there:
+        raise UsageError(f"no item of {run} failed of '{error}'; its classes: {', '.join(there) or 'none'}")
+
+
+async def _ask(info: LockInfo, given: dict[str, float | None], retry_failed: bool, error: str | None) -> Reply:
     from batchdeck.control.client import ControlClient
 
     async with ControlClient(info.endpoint) as client:
@@ -53,16 +63,19 @@ async def _ask(info: LockInfo, given: dict[str, float | None], retry_failed: boo
             goes = not retry_failed and (await client.snapshot()).state == "running"
             if goes or not changed.ok:
                 return changed
-        return await client.command(Command(name="retry" if retry_failed else "resume"))
+        return await client.command(Command(name="retry" if retry_failed else "resume", error=error))
 
 
-def ask_live(info: LockInfo, run: Path, given: dict[str, float | None], retry_failed: bool) -> None:
-    """Let an engine that still stands by this run go on, with these settings changed.
+def ask_live(
+    info: LockInfo, run: Path, given: dict[str, float | None], retry_failed: bool, error: str | None = None
+) -> None:
+    """Let an engine that still stands by this run go on, with these settings changed. error: with ``retry_failed``,
+    only items that failed of this class.
 
     Raises ``RunLocked`` when it is at work already and nothing was to be changed.
     """
     try:
-        reply = asyncio.run(_ask(info, given, retry_failed))
+        reply = asyncio.run(_ask(info, given, retry_failed, error))
     except EngineGone:
         reply = Reply(ok=False, message="its engine does not answer")
     if not reply.ok:
@@ -82,11 +95,17 @@ def ask_live(info: LockInfo, run: Path, given: dict[str, float | None], retry_fa
 @setting_options("concurrency")
 @setting_options(*LIMITS)
 @click.option("--retry-failed", is_flag=True, help="Try failed items again, too.")
+@click.option("--error", metavar="CLASS", help="With --retry-failed: only items that failed of this class.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="A header whose value was not kept.")
 @view_options
 @metrics_option
 def command(
-    run: str | None, retry_failed: bool, header: tuple[str, ...], metrics_port: int | None, **rest: Any
+    run: str | None,
+    retry_failed: bool,
+    error: str | None,
+    header: tuple[str, ...],
+    metrics_port: int | None,
+    **rest: Any,
 ) -> None:
     """Go on with RUN after a drain, Ctrl+C, a crash or a reboot. What is done is not sent again.
 
@@ -98,11 +117,16 @@ def command(
       batchdeck resume prompts-1120-173400 --concurrency 32
       batchdeck resume answers.db --headless --json
       batchdeck resume prompts --retry-failed
+      batchdeck resume prompts --retry-failed --error timeout_idle
       batchdeck resume prompts --max-cost 5 --rpm off
     """
+    if error is not None and not retry_failed:
+        raise UsageError("--error says which failed items are tried again; give --retry-failed with it")
     given, view = changes(rest), {name: rest[name] for name in VIEW}
     path = config.find_run(run) if run else newest_unfinished()
     check_budget(path, given)
+    if error is not None:
+        check_class(path, error)
     kept, secrets = split_headers(header)
     info = lock.probe(path)
     if info is not None:
@@ -112,7 +136,7 @@ def command(
             raise UsageError(
                 f"--metrics-port is for an engine that starts, and {path} has one; 'batchdeck ctl metrics' prints them"
             )
-        ask_live(info, path, given, retry_failed)
+        ask_live(info, path, given, retry_failed, error)
         _attach(path, view)
         return
     launch = Launch(
@@ -121,6 +145,7 @@ def command(
         secrets={name: value for name, value in {**kept, **secrets}.items() if value},
         settings=given,
         retry_failed=retry_failed,
+        retry_error=error,
         metrics_port=metrics_port,
     )
     start(launch, **view)

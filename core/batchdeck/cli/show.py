@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from batchdeck.labels import Label
     from batchdeck.model import AttemptRow, Detail, RunConfig, RunMeta
     from batchdeck.store.reader import RunReader
 
@@ -47,14 +48,17 @@ def command(run: str, item: int | None, as_json: bool) -> None:
 
 
 def _show_run(reader: RunReader, as_json: bool) -> None:
+    from batchdeck import labels
+    from batchdeck.config import labels_path
     from batchdeck.export import inert_json
 
     meta = reader.meta()
+    label = labels.read(labels_path()).get(labels.key(reader.path), labels.NONE)
     log = log_tail(reader.path) if meta.state == "interrupted" else []
     if as_json:
-        click.echo(inert_json({**without_secrets(meta), "log": log}))
+        click.echo(inert_json({**without_secrets(meta), "label": label.name, "tags": label.tags, "log": log}))
     else:
-        click.echo("\n".join(_run_lines(meta, log)))
+        click.echo("\n".join(_run_lines(meta, label, log)))
 
 
 def _show_item(reader: RunReader, detail: Detail, as_json: bool) -> None:
@@ -112,14 +116,17 @@ def _masked(value: Any) -> Any:
     return re.sub(r"(\w+://)[^/@\s]*@", r"\1…@", value) if isinstance(value, str) else value
 
 
-def _run_lines(meta: RunMeta, log: list[str]) -> Iterator[str]:
+def _run_lines(meta: RunMeta, label: Label, log: list[str]) -> Iterator[str]:
     from batchdeck.format import count, duration, hedges, percent, rate, some, spent
     from batchdeck.inert import inert
+    from batchdeck.labels import written
 
     counts = meta.counts
     settled = counts.done + counts.failed + counts.skipped
     about = "" if meta.ingest_complete or meta.items_expected is None else "about "
     yield f"{inert(meta.run)}  {meta.state}" + (f"  {inert(meta.message)}" if meta.message else "")
+    if label:
+        yield _line("label", inert(written(label)))
     yield _line("file", inert(meta.path))
     yield _line("items", f"{about}{count(meta.items_expected)}, {percent(settled, meta.items_expected)} settled")
     yield _line(

@@ -177,7 +177,7 @@ class ControlServer:
             case "cancel":
                 return engine.steer.cancel()
             case "retry":
-                return await engine.steer.retry(command.idx)
+                return await engine.steer.retry(command.idx, command.error)
             case "sweep":
                 return engine.sweeping.ask(command.levels or [], command.value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +15,7 @@ from batchdeck.store.writer import Store
 
 if TYPE_CHECKING:
     from batchdeck.engine.engine import Engine
+    from batchdeck.store.runfile import RunFile
 
 RETRY_CHUNK = 500
 _OVER = "the run has ended already"
@@ -163,28 +165,33 @@ class Steering:
         engine.dispatch()
         return Reply(ok=True, message=f"cancelled: {cut} requests cut off; what is done is kept")
 
-    async def retry(self, idx: Iterable[int] | None = None) -> Reply:
-        """Put failed items back into the queue, in chunks, so that a million of them hold nothing up."""
+    async def retry(self, idx: Iterable[int] | None = None, error: str | None = None) -> Reply:
+        """Put failed items back into the queue, in chunks, so that a million of them hold nothing up.
+
+        idx: only these. error: only those that failed of this class.
+        """
         engine = self._engine
         chosen = None if idx is None else list(idx)[:CHOSEN]
-        total, after = 0, -1
+        total = 0
+        after: int | None = -1
         engine.putting_back += 1
         try:
-            while True:
-                count, after = await self._store.submit(lambda file: file.retry(chosen, after, RETRY_CHUNK))  # noqa: B023
-                if not count:
-                    break
-                total += count
-                engine.queue.retried()
-                engine.dispatch()
-        except StoreError as error:
-            return Reply(ok=False, message=str(error))
+            while after is not None:
+                look = partial(_put_back, chosen, after, error)
+                count, after = await self._store.submit(look)
+                if count:
+                    total += count
+                    engine.queue.retried()
+                    engine.dispatch()
+        except StoreError as broken:
+            return Reply(ok=False, message=str(broken))
         finally:
             engine.putting_back -= 1
+        of = f" of {error}" if error is not None else ""
         if not total:
             engine.dispatch()
-            return Reply(ok=False, message="no failed item can be tried again")
-        said = f"{total} failed items go again"
+            return Reply(ok=False, message=f"no failed item{of} can be tried again")
+        said = f"{total} failed items{of} go again"
         if engine.state == "draining":
             said += " when the run is resumed"
         engine.note("retry", said, total)
@@ -203,3 +210,7 @@ class Steering:
                 hedging.shown(flight).live(now, tail, hedged=flight.order.idx in hedging.others) for flight in found
             )
         )
+
+
+def _put_back(idx: list[int] | None, after: int, error: str | None, file: RunFile) -> tuple[int, int | None]:
+    return file.retry(idx, after, RETRY_CHUNK, error)

@@ -28,6 +28,8 @@ from batchdeck.store.reader import APPLICATION_ID
 
 log = logging.getLogger("batchdeck.store")
 
+UNCLASSED = "unknown"
+"""The class of a failed item whose last attempt names none."""
 RETRY_LANE = 1 << 40
 """Positions from here on belong to retried items: their order is that of the retries, behind everything ingested."""
 CHECKPOINT_BYTES = 64 << 20
@@ -387,19 +389,24 @@ class RunFile:
         self._add("hedge_cost", hedged.cost or 0.0)
         self._add("hedge_guesses", int(hedged.is_guess))
 
-    def retry(self, idx: Sequence[int] | None, after: int, limit: int) -> tuple[int, int]:
-        """Put up to ``limit`` failed items with ``idx > after`` behind the queue: (how many, the last one's idx).
+    def retry(
+        self, idx: Sequence[int] | None, after: int, limit: int, error: str | None = None
+    ) -> tuple[int, int | None]:
+        """Look at the next ``limit`` failed items with ``idx > after``, and put them behind the queue: (how many, the
+        last one's idx). error: only those that failed of this class.
 
-        Bad input lines stay failed: there is nothing to send. Call again from the last idx until it says 0.
+        Bad input lines stay failed: there is nothing to send. Call again from the last idx until it is None.
         """
         chosen = "" if idx is None else f" AND i.idx IN ({','.join(str(int(one)) for one in idx)})"
-        rows = self.conn.execute(
+        looked = self.conn.execute(
             "SELECT i.idx, i.variant, a.error_type FROM items i JOIN attempts a ON a.id = i.result_attempt"
             f" WHERE i.state = 'failed' AND i.idx > ?{chosen} ORDER BY i.idx LIMIT ?",
             (after, limit),
         ).fetchall()
+        last = looked[-1][0] if looked else None
+        rows = [row for row in looked if error is None or (row[2] or UNCLASSED) == error]
         if not rows:
-            return 0, after
+            return 0, last
         self.seq += 1
         first = self._position
         self._position += len(rows)
@@ -410,8 +417,8 @@ class RunFile:
         )
         self._add("failed", -len(rows))
         for row in rows:
-            self._error(row[2] or "unknown", None, row[0], items=-1)
-        return len(rows), rows[-1][0]
+            self._error(row[2] or UNCLASSED, None, row[0], items=-1)
+        return len(rows), last
 
     def sample(self, sample: Sample) -> None:
         values = [_column(getattr(sample, name)) for name in Sample.__struct_fields__]

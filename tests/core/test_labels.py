@@ -1,0 +1,94 @@
+"""Names, tags and deletion of runs: what a person does with the list of runs, not with their answers."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from batchdeck import labels
+from batchdeck.config import find_run, index_path, known_runs, labels_path, log_path, register, registry_folder
+from batchdeck.errors import BatchdeckError, RunLocked, StoreError, UsageError
+from batchdeck.labels import Label
+from batchdeck.removal import examine, remove
+from tests.core.test_lock import HOLD, child
+from tests.tui.runfile import make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path, home: Path) -> Path:
+    """A run outside the data folder, with all that lies beside one."""
+    path = make_run(tmp_path / "prompts-1120.db", 12, ending="done")
+    register(path)
+    index_path(path).write_bytes(b"copy")
+    log_path(path).write_bytes(b"log")
+    Path(f"{path}-wal").write_bytes(b"")
+    return path
+
+
+def called(run: Path, name: str, *tags: str) -> Label:
+    return labels.change(labels_path(), run, lambda _: Label(name, tags))
+
+
+def test_a_run_is_found_by_its_label_and_by_its_file_as_before(run: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(run)
+    assert called(link, " German reviews ", "#de", "de", "nightly") == Label("German reviews", ("de", "nightly"))
+    assert {find_run(name) for name in ("German reviews", "Germ", "prompts-1120", "prom")} == {run}
+    assert stat.S_IMODE(labels_path().stat().st_mode) == 0o600
+    other = make_run(tmp_path / "prompts-1121.db", 3)
+    register(other)
+    called(other, "German reviews")
+    with pytest.raises(UsageError, match="means 2 runs"):
+        find_run("German reviews")
+    called(other, "")
+    assert find_run("German reviews") == run
+    for name, tags in (("two\nlines", ()), ("x" * 81, ()), ("", ("two words",)), ("", ("a,b",)), ("", ("",))):
+        with pytest.raises(UsageError):
+            called(run, name, *tags)
+
+
+def test_labels_that_do_not_read_name_nothing_and_are_not_written_over(run: Path) -> None:
+    labels_path().write_text("{ mended by hand")
+    assert labels.read(labels_path()) == {}
+    with pytest.raises(BatchdeckError, match="does not read"):
+        called(run, "reviews")
+    assert labels_path().read_text() == "{ mended by hand"
+
+
+def test_a_run_goes_with_all_that_is_its_own_and_nothing_else(run: Path, tmp_path: Path, home: Path) -> None:
+    called(run, "reviews")
+    neighbour = make_run(tmp_path / "prompts-1120.db.bak.db", 3)
+    link = home / "runs" / "link.db"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(run)
+    remove(examine(link))
+    assert not link.is_symlink()
+    assert run.exists(), "a link goes alone"
+    doomed = examine(run)
+    assert doomed.items == 12
+    assert doomed.size > run.stat().st_size
+    remove(doomed)
+    assert sorted(path.name for path in tmp_path.glob("prompts*")) == [neighbour.name]
+    assert known_runs() == []
+    assert list(registry_folder().iterdir()) == []
+    assert labels.read(labels_path()) == {}
+
+
+def test_what_is_no_run_or_is_being_run_or_was_put_in_its_place_stays(run: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.db"
+    notes.write_bytes(b"no database at all " * 80)
+    with pytest.raises(StoreError):
+        examine(notes)
+    doomed = examine(run)
+    with child(HOLD, str(run), "who"):
+        with pytest.raises(RunLocked):
+            examine(run)
+        with pytest.raises(RunLocked):
+            remove(doomed)
+    os.replace(make_run(tmp_path / "other.db", 3), run)
+    with pytest.raises(UsageError, match="not the file"):
+        remove(doomed)
+    assert run.exists()
