@@ -40,6 +40,7 @@ from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
 from batchdeck_tui.screens.tune import TuneScreen
 from batchdeck_tui.theme import DARK, THEMES
+from batchdeck_tui.widgets.errors import ErrorList
 from tests.tui.console import launched, page, until
 from tests.tui.runfile import make_run
 
@@ -230,6 +231,7 @@ def test_every_command_can_be_carried_out() -> None:
         "run": RunScreen,
         "tune": TuneScreen,
         "runs": RunsScreen,
+        "errors": ErrorList,
         "limits": LimitsScreen,
         "columns": ColumnsScreen,
         "events": EventsScreen,

@@ -14,7 +14,7 @@ from batchdeck_tui.bridge import resume
 from batchdeck_tui.screens.rowfilter import RowFilter
 from batchdeck_tui.widgets.columns import blame
 from batchdeck_tui.widgets.errors import ErrorList
-from tests.tui.console import console, footer, page, read, until
+from tests.tui.console import console, footer, kill_engine, launched, page, read, until
 from tests.tui.runfile import make_run
 
 
@@ -132,3 +132,25 @@ def test_one_filter_takes_the_place_of_another_and_words_stay() -> None:
     assert str(listed) == "✗ http_500  ·  “kind”"
     assert listed.of_class("http_500") == RowFilter(words="kind")
     assert listed.turned(1) == RowFilter(state="in_flight", words="kind")
+
+
+async def test_a_class_goes_again_by_its_key_whether_an_engine_lives_or_not(tmp_path: Path) -> None:
+    prompts = [f"prompt {n}" for n in range(12)]
+    failing = launched(tmp_path, prompts, "--max-retries", "0", faults={"400": 1.0})
+    async with failing as (run, _), console(run, (120, 40)) as (pilot, screen):
+        errors = screen.query_one(ErrorList)
+        await until(pilot, lambda: "http_400" in read(errors) and "done" in page(pilot.app))
+        await until(pilot, lambda: screen.is_live)
+        errors.focus()
+        await until(pilot, lambda: "retry class" in footer(pilot.app))
+        await pilot.press("r")
+        await until(pilot, lambda: "12 failed items of http_400 go again" in page(pilot.app))
+        await until(pilot, lambda: errors._errors[0].attempts == 24 and errors._errors[0].items == 12)
+        kill_engine(run)
+        await until(pilot, lambda: not screen.is_live)
+        errors.focus()
+        await pilot.press("r")
+        await until(pilot, lambda: errors._errors[0].attempts == 36 and errors._errors[0].items == 12)
+        errors.focus()
+        await pilot.press("E")
+        await until(pilot, lambda: "12 rows that failed of http_400" in page(pilot.app))

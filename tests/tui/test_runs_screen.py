@@ -16,6 +16,9 @@ from batchdeck import lock
 from batchdeck_tui.app import BatchdeckApp
 from batchdeck_tui.commandline import _talks
 from batchdeck_tui.listing import Listing
+from batchdeck_tui.screens.confirm import ConfirmScreen
+from batchdeck_tui.screens.exportform import ExportScreen
+from batchdeck_tui.screens.labelform import LabelScreen
 from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
@@ -112,7 +115,6 @@ async def test_words_typed_at_once_with_the_search_key_are_typed_and_carry_nothi
 async def test_one_run_is_started_once_however_often_it_is_asked_for(runs: Path) -> None:
     async with console() as (pilot, _):
         await until(pilot, lambda: line(pilot, "summaries"))
-        await pilot.press("down")
         await until(pilot, lambda: "resume" in footer(pilot.app))
         seen = len(_talks)
         write(pilot, "R", "R", "R")
@@ -128,16 +130,17 @@ async def test_runs_change_places_and_come_and_go_with_their_rows_kept_and_the_c
         await until(pilot, lambda: line(pilot, "notes"))
         table = screen.table
         names = lambda: [str(table.get_row_at(row)[0]).strip() for row in range(table.row_count)]  # noqa: E731
-        assert names() == ["tickets", "summaries", "notes"]
-        await pilot.press("down")
+        assert names() == ["summaries", "tickets", "notes"], "what broke off stands on top"
+        await pilot.press("end")
         kept = {key.value: id(row) for key, row in table.rows.items()}
         make_run(runs / "newest.db", 3, ending="done")
-        os.utime(runs / "notes.db", (1_795_000_100, 1_795_000_100))
+        make_run(runs / "newer.db", 5, ending="done")
+        os.utime(runs / "newer.db", (1_795_000_100, 1_795_000_100))
         os.utime(runs / "newest.db", (1_795_000_200, 1_795_000_200))
         (runs / "tickets.db").unlink()
-        await until(pilot, lambda: names() == ["newest", "notes", "summaries"])
-        assert table.path == str(runs / "summaries.db")
-        assert table.cursor_row == 2
+        await until(pilot, lambda: names() == ["summaries", "newest", "newer", "notes"])
+        assert table.path == str(runs / "notes.db")
+        assert table.cursor_row == 3
         now = {key.value: id(row) for key, row in table.rows.items()}
         assert {name for name in now if now[name] == kept.get(name)} == {
             str(runs / "notes.db"),
@@ -175,3 +178,54 @@ def test_an_ended_run_is_read_once_and_again_when_its_file_changes(runs: Path) -
     third = {line.path.stem: line for line in listing.look()}
     assert third["tickets"].meta is not None
     assert third["tickets"].meta.state == "cancelled"
+
+
+async def test_a_run_is_named_found_exported_duplicated_and_at_last_deleted(runs: Path, tmp_path: Path) -> None:
+    async with console() as (pilot, screen):
+        await until(pilot, lambda: line(pilot, "tickets") and "▁" not in line(pilot, "notes"))
+        await pilot.press("down", "e")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LabelScreen))
+        write(pilot, *"Weekly", "tab", *"de nightly", "enter")
+        await until(pilot, lambda: "Weekly #de #nightly" in line(pilot, "Weekly"))
+        await pilot.press("slash", *"#night", "enter")
+        await until(pilot, lambda: line(pilot, "Weekly") and not line(pilot, "summaries"))
+        await pilot.press("E")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
+        field = pilot.app.screen.query_one(Input)
+        assert field.value == "tickets.jsonl"
+        field.value = str(tmp_path / "out.csv")
+        await pilot.press("enter")
+        await until(pilot, lambda: (tmp_path / "out.csv").exists() and "40 rows" in page(pilot.app))
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LaunchScreen))
+        await until(pilot, lambda: "gpt-5-mini" in page(pilot.app))
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is screen)
+        await pilot.press("D")
+        await until(pilot, lambda: "Delete Weekly? 40 items" in page(pilot.app))
+        await pilot.press("n")
+        assert (runs / "tickets.db").exists()
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until(pilot, lambda: not list(runs.glob("tickets*")) and not line(pilot, "Weekly"))
+        await pilot.press("escape")
+        await until(pilot, lambda: line(pilot, "summaries"))
+
+
+async def test_the_order_is_turned_by_key_and_by_a_click_on_a_title_and_kept(runs: Path) -> None:
+    async with console() as (pilot, screen):
+        await until(pilot, lambda: line(pilot, "notes"))
+        names = lambda: [str(screen.table.get_row_at(row)[0]).strip() for row in range(3)]  # noqa: E731
+        assert names() == ["summaries", "tickets", "notes"]
+        await pilot.press("o")
+        await until(pilot, lambda: "by run ↑" in page(pilot.app) and " run↑" in page(pilot.app))
+        await pilot.press("O")
+        await until(pilot, lambda: names() == ["tickets", "summaries", "notes"])
+        head = page(pilot.app).splitlines()[1].index("failed")
+        await pilot.click(screen.table, offset=(head, 0))
+        await until(pilot, lambda: "faile↓" in page(pilot.app) and names()[0] == "summaries")
+        await pilot.click(screen.table, offset=(head, 0))
+        await until(pilot, lambda: names()[0] == "tickets")
+    async with console() as (pilot, _):
+        await until(pilot, lambda: "faile↑" in page(pilot.app))

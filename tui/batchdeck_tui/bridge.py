@@ -16,6 +16,8 @@ from textual.message import Message
 from batchdeck import lock
 from batchdeck.config import log_path
 from batchdeck.errors import BatchdeckError, EngineGone, StoreError
+from batchdeck.format import some
+from batchdeck.inert import inert
 from batchdeck.model import Command, Counts, Detail, Event, Reply, Snapshot
 from batchdeck.store.index import Query, RunIndex
 from batchdeck.store.reader import RunReader
@@ -326,27 +328,35 @@ class RunBridge:
             self._post(RowsSettled(items))
 
 
-async def resume(run: Path, *, retry_failed: bool = False, options: Mapping[str, str] | None = None) -> Reply:
+async def resume(
+    run: Path, *, retry_failed: bool = False, options: Mapping[str, str] | None = None, error: str | None = None
+) -> Reply:
     """Start an engine on a run again, as the command line does it; never raises for one that cannot start.
 
-    options: settings that change with it, by their names, as a person wrote them.
+    options: settings that change with it, by their names, as a person wrote them. error: with ``retry_failed``, only
+    items that failed of this class.
     """
     arguments = ["resume", str(run), "--detach", "--json"]
     # joined to its option, no value is ever taken for an option of its own
     arguments += [f"--{name.replace('_', '-')}={text}" for name, text in (options or {}).items()]
+    arguments += ["--retry-failed"] if retry_failed else []
+    arguments += [f"--error={error}"] if error is not None else []
     try:
-        counts = await asyncio.to_thread(_counts, run)
+        counts, classes = await asyncio.to_thread(_counts, run)
         if retry_failed and 0 < counts.failed <= counts.bad_lines:
             return Reply(ok=False, message="No failed item can be tried again: their input lines are bad, mend those")
-        await call([*arguments, "--retry-failed"] if retry_failed else arguments)
-    except BatchdeckError as error:
-        return Reply(ok=False, message=str(error))
+        await call(arguments)
+    except BatchdeckError as refused:
+        return Reply(ok=False, message=str(refused))
+    if error is not None:
+        return Reply(ok=True, message=f"{some(classes.get(error, 0), 'failed item')} of {inert(error)} go again")
     return Reply(ok=True, message="Failed items are tried again" if retry_failed else "The run goes on")
 
 
-def _counts(run: Path) -> Counts:
+def _counts(run: Path) -> tuple[Counts, dict[str, int]]:
+    """With how many items failed of each class."""
     with RunReader(run) as reader:
-        return reader.counts()
+        return reader.counts(), {error.error_type: error.items for error in reader.errors()}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -8,11 +8,15 @@ from typing import Literal
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.screen import Screen
 
-Scope = Literal["app", "runs", "run", "diff", "preferences", "columns", "events", "charts", "tune", "limits", "launch"]
+Scope = Literal[
+    "app", "runs", "run", "errors", "diff", "preferences", "columns", "events", "charts", "tune", "limits", "launch"
+]
 TITLES: dict[Scope, str] = {
     "run": "In a run",
+    "errors": "In the list of errors",
     "columns": "In the list of columns",
     "events": "In the log of events",
     "charts": "On the charts' screen",
@@ -431,6 +435,33 @@ VERBS: tuple[Verb, ...] = (
         does="back to the shell; the run goes on",
     ),
     Verb(
+        scope="errors",
+        keys="enter",
+        shown="⏎",
+        action="choose",
+        label="only these",
+        title="Rows of the class",
+        does="list only the rows that failed of it",
+    ),
+    Verb(
+        scope="errors",
+        keys="r",
+        shown="r",
+        action="retry",
+        label="retry class",
+        title="Retry the class",
+        does="all items that failed of it go again, and no others",
+    ),
+    Verb(
+        scope="errors",
+        keys="E",
+        shown="E",
+        action="export",
+        label="export class",
+        title="Export the class",
+        does="the rows that failed of it, to a file",
+    ),
+    Verb(
         scope="columns",
         keys="space",
         shown="␣ space",
@@ -811,12 +842,63 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         scope="runs",
+        keys="e",
+        shown="e",
+        action="label",
+        label="name",
+        title="Name and tags",
+        does="labels: the file stays where it is; a run can have them while it goes",
+    ),
+    Verb(
+        scope="runs",
+        keys="c",
+        shown="c",
+        action="duplicate",
+        label="duplicate",
+        title="Duplicate with changes",
+        does="the form of a new run, filled in with this one's settings",
+    ),
+    Verb(
+        scope="runs",
+        keys="E",
+        shown="E",
+        action="export",
+        title="Export the run",
+        does="all its rows to a .jsonl or .csv file",
+    ),
+    Verb(
+        scope="runs",
+        keys="D,delete",
+        shown="D",
+        action="delete",
+        label="delete",
+        title="Delete the run",
+        does="its file and all answers (asks first); not while it goes",
+    ),
+    Verb(
+        scope="runs",
+        keys="o",
+        shown="o",
+        action="order(1)",
+        title="Order by the next column",
+        does="a click on a title does it too; at first, what broke off stands on top",
+    ),
+    Verb(
+        scope="runs",
+        keys="O",
+        shown="O",
+        action="turn",
+        title="Turn the order round",
+        does="the least first, or the largest",
+    ),
+    Verb(
+        scope="runs",
         keys="/",
         shown="/",
         action="search",
         label="filter",
         title="Filter the list",
-        does="only runs whose name, model, provider or state contains the words",
+        does="only runs whose name, tags, model, provider or state contain the words",
         priority=True,
     ),
     Verb(
@@ -960,18 +1042,20 @@ def verbs(scope: Scope) -> list[Verb]:
 
 def palette(screen: Screen[object]) -> Iterable[SystemCommand]:
     """The commands that apply on this screen now, for the command palette."""
-    scope = getattr(screen, "SCOPE", None)
+    nodes: dict[str | None, DOMNode] = {"app": screen.app, getattr(screen, "SCOPE", None): screen}
+    if screen.focused is not None:
+        nodes.setdefault(getattr(screen.focused, "SCOPE", None), screen.focused)
     for verb in VERBS:
-        if not verb.palette or verb.scope not in (scope, "app"):
+        node = nodes.get(verb.scope)
+        if not verb.palette or node is None:
             continue
-        node = screen.app if verb.scope == "app" else screen
         name, _, rest = verb.action.partition("(")
         # The same question that greys the footer: what does not apply is not offered.
         if node.check_action(name, (rest,) if rest else ()) is not True:
             continue
 
-        async def carry_out(action: str = verb.action, node: object = node) -> None:
-            await screen.app.run_action(action, default_namespace=node)  # type: ignore[arg-type]
+        async def carry_out(action: str = verb.action, node: DOMNode = node) -> None:
+            await screen.app.run_action(action, default_namespace=node)
 
         # Textual reads this text as markup, and one of our keys opens a tag.
         yield SystemCommand(verb.title, f"{verb.shown}   {verb.does}".replace("[", r"\["), carry_out)

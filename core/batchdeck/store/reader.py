@@ -49,6 +49,13 @@ _ATTEMPT = (
     " cost, started_at, ttft, itl, seconds, sends, headers"
 )
 
+_PACE = """
+WITH RECURSIVE part(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n + 1 < ?1)
+SELECT (SELECT sum(done) / sum(dt) FROM (
+    SELECT done, dt FROM samples WHERE t > ?2 + n * ?3 AND t <= ?2 + (n + 1) * ?3 + 1e-6 ORDER BY t LIMIT 30
+)) FROM part
+"""
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -295,6 +302,19 @@ class RunReader:
             if len(chunk) < CHUNK:
                 return rows
             after = chunk[-1][0]
+
+    def pace(self, points: int) -> list[float]:
+        """Items done a second, in ``points`` equal parts of the run's time or one for each of its seconds, the first
+        part first. Reads at most 30 samples of each part, so it takes as long for a day as for an hour.
+        """
+        first, last = self._one("SELECT min(t), max(t) FROM samples")
+        if first is None:
+            return []
+        begin = first - 1.0  # a sample's time is the end of its second
+        parts = min(points, max(1, round(last - begin)))
+        return [
+            max(0.0, rate) for (rate,) in self._all(_PACE, parts, begin, (last - begin) / parts) if rate is not None
+        ]
 
     def events(self, after: int = 0, limit: int = CHUNK) -> list[Event]:
         """Events with ``id > after``, oldest first."""

@@ -13,8 +13,9 @@ from batchdeck.model import Reply
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.format import count
 from batchdeck_tui.remembered import recall, remember
+from batchdeck_tui.screens.classes import ClassesScreen
 from batchdeck_tui.screens.diffview import DiffScreen, with_text
-from batchdeck_tui.screens.listed import MOST_COPIED, ListingScreen
+from batchdeck_tui.screens.listed import MOST_COPIED
 from batchdeck_tui.widgets.answertext import FORMS
 from batchdeck_tui.widgets.detail import DetailPane
 from batchdeck_tui.widgets.prompttext import prompt_text
@@ -24,7 +25,7 @@ DETAIL = ("form", "zoom", "unfold", "copy_prompt", "diff", "step")
 """Actions that apply while the pane is open."""
 
 
-class DetailingScreen(ListingScreen):
+class DetailingScreen(ClassesScreen):
     """One item of the run, beside its table or in place of all else."""
 
     def __init__(self, path: Path, bridge: RunBridge) -> None:

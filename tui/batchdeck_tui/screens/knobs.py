@@ -126,17 +126,20 @@ class KnobsScreen(SearchScreen):
             return Reply(ok=False, message="the engine does not answer yet")
         return await self.bridge.send(command)
 
-    def _start(self, retry_failed: bool = False, options: Mapping[str, str] | None = None) -> None:
-        """Starts an engine, unless one is being started. options: settings that change with it."""
+    def _start(
+        self, retry_failed: bool = False, options: Mapping[str, str] | None = None, error: str | None = None
+    ) -> None:
+        """Starts an engine, unless one is being started. options: settings that change with it. error: with
+        ``retry_failed``, only items that failed of this class."""
         if not self._starting:
             self._starting = True
-            self._carry_start(retry_failed, options)
+            self._carry_start(retry_failed, options, error)
 
     @work(group="start")
-    async def _carry_start(self, retry_failed: bool, options: Mapping[str, str] | None) -> None:
+    async def _carry_start(self, retry_failed: bool, options: Mapping[str, str] | None, error: str | None) -> None:
         self.door.say(Reply(ok=True, message="Starting the engine …"))
         try:
-            reply = await resume(self.path, retry_failed=retry_failed, options=options)
+            reply = await resume(self.path, retry_failed=retry_failed, options=options, error=error)
         finally:
             self._starting = False
         self.door.say(reply)

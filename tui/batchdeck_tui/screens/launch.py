@@ -39,10 +39,10 @@ FIELDS = (
 
 
 NUMBERS = (
-    ("concurrency", "10", "10, or auto: as many as pay", "[0-9]+|auto", "[0-9]*|a|au|aut|auto"),
-    ("limit", "", "all items", "[0-9]+", "[0-9]*"),
+    ("concurrency", "10, or auto: as many as pay", "[0-9]+|auto", "[0-9]*|a|au|aut|auto"),
+    ("limit", "all items", "[0-9]+", "[0-9]*"),
 )
-"""Name, value at first, hint, what may stand there, and what may be typed on the way to it."""
+"""Name, hint, what may stand there, and what may be typed on the way to it."""
 
 
 class PathSuggester(Suggester):
@@ -62,37 +62,44 @@ class LaunchScreen(Screen[Path | None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("launch")
     AUTO_FOCUS = "#file"
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan | None = None) -> None:
+        """plan: fills the fields; None: as they are at first."""
         super().__init__()
         self._starting = False
-        self._provider = "sim"
+        self._given = plan or Plan(model=MODELS["sim"], concurrency="10")
+        self._provider = self._given.provider
 
     def compose(self) -> ComposeResult:
         yield Static("New run", id="title", markup=False)
         with Horizontal(id="body"):
             with Vertical(id="form"):
-                yield from self._row("file", Input(id="file", suggester=PathSuggester(), compact=True))
+                yield from self._row(
+                    "file", Input(self._given.file, id="file", suggester=PathSuggester(), compact=True)
+                )
                 for name, label, hint in FIELDS:
-                    yield from self._row(label, Input(id=name, placeholder=hint, compact=True))
+                    yield from self._row(
+                        label, Input(getattr(self._given, name), id=name, placeholder=hint, compact=True)
+                    )
                 yield from self._row(
                     "provider",
                     Select(
                         [(name, name) for name in PROVIDERS],
                         id="provider",
-                        value="sim",
+                        value=self._provider,
                         allow_blank=False,
                         compact=True,
                     ),
                 )
                 yield from self._row(
-                    "base URL", Input(id="base_url", placeholder="http://127.0.0.1:8000/v1", compact=True)
+                    "base URL",
+                    Input(self._given.base_url, id="base_url", placeholder="http://127.0.0.1:8000/v1", compact=True),
                 )
-                yield from self._row("model", Input(MODELS["sim"], id="model", compact=True))
-                for name, value, hint, right, typed in NUMBERS:
+                yield from self._row("model", Input(self._given.model, id="model", compact=True))
+                for name, hint, right, typed in NUMBERS:
                     yield from self._row(
                         name,
                         Input(
-                            value,
+                            getattr(self._given, name),
                             id=name,
                             placeholder=hint,
                             restrict=typed,

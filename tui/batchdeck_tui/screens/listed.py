@@ -32,7 +32,6 @@ from batchdeck_tui.selection import Selection
 from batchdeck_tui.theme import MUTED
 from batchdeck_tui.widgets.answertext import answer_text
 from batchdeck_tui.widgets.columns import Chosen
-from batchdeck_tui.widgets.errors import ErrorList
 from batchdeck_tui.widgets.results import ResultsTable
 from batchdeck_tui.widgets.rowsource import RowSource
 
@@ -154,15 +153,6 @@ class ListingScreen(ChartingScreen):
     @on(ResultsTable.Ordered)
     def _ordered(self, message: ResultsTable.Ordered) -> None:
         self._narrow(self._filter.ordered(message.order))
-
-    @on(ErrorList.Chosen)
-    def _class_chosen(self, message: ErrorList.Chosen) -> None:
-        error = message.error
-        if not error.items:
-            self.door.say(Reply(ok=True, message=f"No item failed of {inert(error.error_type)}; it was tried again"))
-            return
-        self.table.focus()
-        self._narrow(self._filter.of_class(error.error_type))
 
     def _narrow(self, wanted: RowFilter) -> None:
         self._filter, self._found = wanted, None
@@ -346,6 +336,10 @@ class ListingScreen(ChartingScreen):
             rows, what = listed.rows, f"{some(len(listed), 'row')} listed"
         else:
             rows, what = None, "all rows"
+        await self.export_rows(rows, what)
+
+    async def export_rows(self, rows: array[int] | None, what: str) -> None:
+        """Ask for a file and write these rows to it; None: all. what: the rows, as a person reads them."""
         name = await self.app.push_screen_wait(ExportScreen(what, f"{self.path.stem}.jsonl"))
         if not name:
             return

@@ -13,6 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from batchdeck.model import ErrorClass
+from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.format import short
 from batchdeck_tui.widgets.cells import fit, one_line, strip
 from batchdeck_tui.widgets.columns import blame
@@ -34,18 +35,28 @@ class ErrorList(Widget):
         &> .errors--cursor { background: $block-cursor-background; }
     }
     """
+    SCOPE: ClassVar[Scope] = "errors"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "cursor(-1)", "Up", show=False),
         Binding("down,j", "cursor(1)", "Down", show=False),
-        Binding("enter", "choose", "only these", key_display="⏎"),
+        *bindings("errors"),
     ]
 
-    class Chosen(Message):
-        """Enter, or a click, on a class."""
+    class Asked(Message):
+        """Something is asked of a class."""
 
         def __init__(self, error: ErrorClass) -> None:
             super().__init__()
             self.error = error
+
+    class Chosen(Asked):
+        """Enter, or a click: its rows."""
+
+    class Retried(Asked):
+        """Its items again."""
+
+    class Exported(Asked):
+        """Its rows to a file."""
 
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(name=name, id=id, classes=classes)
@@ -120,8 +131,17 @@ class ErrorList(Widget):
             self.refresh()
 
     def action_choose(self) -> None:
+        self._ask(self.Chosen)
+
+    def action_retry(self) -> None:
+        self._ask(self.Retried)
+
+    def action_export(self) -> None:
+        self._ask(self.Exported)
+
+    def _ask(self, kind: type[Asked]) -> None:
         if self._errors:
-            self.post_message(self.Chosen(self._errors[self._cursor]))
+            self.post_message(kind(self._errors[self._cursor]))
 
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
