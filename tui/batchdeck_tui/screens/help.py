@@ -23,7 +23,10 @@ WORDS = (
     ("429", "the provider's rate limit: the whole run waits as long as it says; no item fails of it"),
     ("TTFT · E2E", "time to the first token · to the whole answer"),
     ("interrupted", "the engine is gone without an end; R goes on, nothing done is sent again"),
-    ("errors", "a click on a class, or tab and ⏎, lists the rows that failed of it; once more, all rows"),
+    (
+        "errors",
+        "a click on a class, or tab and ⏎, lists the rows that failed of it; r tries them again, E exports them",
+    ),
     ("charts", "throughput, in flight against cap, queue, 429s; │ marks a turn of the cap, ╎ a→ one by the engine"),
     ("p50 · p95", "half of the answers were faster · 95 of 100 were; of the last 10 s, the area and the line over it"),
     ("┃", "the moment that is read: charts tell its values, of a column that holds several the least–greatest"),
