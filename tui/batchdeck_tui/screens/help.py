@@ -25,7 +25,7 @@ WORDS = (
     ("interrupted", "the engine is gone without an end; R goes on, nothing done is sent again"),
     (
         "errors",
-        "a click on a class, or tab and ⏎, lists the rows that failed of it; r tries them again, E exports them",
+        "a click on a class, or tab and ⏎, lists the rows that failed of it; r tries them again, E exports",
     ),
     ("charts", "throughput, in flight against cap, queue, 429s; │ marks a turn of the cap, ╎ a→ one by the engine"),
     ("p50 · p95", "half of the answers were faster · 95 of 100 were; of the last 10 s, the area and the line over it"),
@@ -76,7 +76,7 @@ class HelpScreen(ModalScreen[None]):
 def _section(scope: Scope) -> Table:
     """A grid, so that what wraps stays in its column."""
     table = Table.grid(padding=(0, 2, 0, 0))
-    for width in (7, 25, None):
+    for width in (7, 26, None):
         table.add_column(width=width)
     for verb in verbs(scope):
         table.add_row(Text(verb.shown, style="bold"), Text(verb.title), Text(verb.does, style="dim"))
