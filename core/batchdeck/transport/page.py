@@ -74,7 +74,7 @@ def _said(error: BaseException) -> str:
     words, cause = str(error), error.__cause__ or error.__context__
     while cause is not None:
         if isinstance(cause, OSError) and str(cause):
-            # asyncio puts the address in the place of the words
-            words = os.strerror(cause.errno) if (cause.errno or 0) > 0 else cause.strerror or str(cause)
+            number = cause.errno or 0  # asyncio puts the address in the place of the words; a resolver's are below 0
+            words = os.strerror(number) if number > 0 else cause.strerror or str(cause)
         cause = cause.__cause__ or cause.__context__
     return inert(_ERRNO.sub("", words))[:120] or type(error).__name__
