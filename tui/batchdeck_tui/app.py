@@ -26,6 +26,7 @@ from batchdeck_tui.commands import bindings, palette
 from batchdeck_tui.habits import Habits
 from batchdeck_tui.outlet import PatientDriver
 from batchdeck_tui.plain import AsciiFilter
+from batchdeck_tui.plan import Plan
 from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.preferences import PreferencesScreen
@@ -61,6 +62,8 @@ class BatchdeckApp(App[None]):
         self._calm()
         self.watched: Path | None = run
         """The run that was open last."""
+        self.draft: Plan | None = None
+        """What stood in the launch form when it was left last."""
 
     def get_driver_class(self) -> type[Driver]:
         wanted = super().get_driver_class()

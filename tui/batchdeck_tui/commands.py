@@ -10,7 +10,9 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-Scope = Literal["app", "runs", "run", "diff", "preferences", "columns", "events", "charts", "tune", "limits", "launch"]
+Scope = Literal[
+    "app", "runs", "run", "diff", "preferences", "columns", "events", "charts", "tune", "limits", "launch", "choice"
+]  # fmt: skip
 TITLES: dict[Scope, str] = {
     "run": "In a run",
     "columns": "In the list of columns",
@@ -22,6 +24,7 @@ TITLES: dict[Scope, str] = {
     "launch": "New run",
     "diff": "On the screen of differences",
     "preferences": "In the list of preferences",
+    "choice": "In a list to choose from",
     "app": "Everywhere",
 }
 
@@ -840,13 +843,63 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         scope="launch",
+        keys="ctrl+r",
+        shown="^r",
+        action="recent",
+        label="recent",
+        title="Recent files",
+        does="those that were launched before, the newest first",
+        priority=True,
+    ),
+    Verb(
+        scope="launch",
+        keys="ctrl+t",
+        shown="^t",
+        action="columns",
+        label="column",
+        title="Put a column into the template",
+        does="at the cursor in prompt or system; ⏎ in the table of the first rows does it too",
+        priority=True,
+    ),
+    Verb(
+        scope="launch",
+        keys="ctrl+l",
+        shown="^l",
+        action="models",
+        label="models",
+        title="Models of the endpoint",
+        does="asks it for them; nothing is sent before",
+        priority=True,
+    ),
+    Verb(
+        scope="launch",
+        keys="ctrl+n",
+        shown="^n",
+        action="fold",
+        label="more",
+        title="Limits, times and more",
+        does="show or hide the rarer fields; what stands in them counts in either case",
+        priority=True,
+    ),
+    Verb(
+        scope="launch",
+        keys="ctrl+g",
+        shown="^g",
+        action="copy",
+        label="copy",
+        title="Copy the command line",
+        does="to the terminal's clipboard; a click on it does too",
+        priority=True,
+    ),
+    Verb(
+        scope="launch",
         keys="tab",
-        shown="tab",
+        shown="tab ↓",
         action="app.focus_next",
-        label="next field",
         title="Next field",
-        does="shift+tab goes back, → takes the suggested path",
+        does="shift+tab and ↑ go back, → takes the suggested path or model",
         palette=False,
+        priority=True,
     ),
     Verb(
         scope="launch",
@@ -855,7 +908,43 @@ VERBS: tuple[Verb, ...] = (
         action="back",
         label="back",
         title="Back to the list",
-        does="nothing is launched",
+        does="nothing is launched; what was filled in is there again next time",
+    ),
+    Verb(
+        scope="choice",
+        keys="down",
+        shown="↓",
+        action="move(1)",
+        title="Next in the list",
+        does="letters narrow the list",
+        palette=False,
+    ),
+    Verb(
+        scope="choice",
+        keys="up",
+        shown="↑",
+        action="move(-1)",
+        title="The one before",
+        does="in the list",
+        palette=False,
+    ),
+    Verb(
+        scope="choice",
+        keys="enter",
+        shown="⏎",
+        action="take",
+        title="Take it",
+        does="a click does too",
+        palette=False,
+    ),
+    Verb(
+        scope="choice",
+        keys="escape",
+        shown="esc",
+        action="leave",
+        title="Leave the list",
+        does="nothing is taken",
+        palette=False,
     ),
     Verb(
         scope="diff",
