@@ -858,7 +858,7 @@ VERBS: tuple[Verb, ...] = (
         action="columns",
         label="column",
         title="Put a column into the template",
-        does="at the cursor in prompt or system; ⏎ in the table of the first rows does it too",
+        does="at the cursor in prompt or system; @FILE instead of a prompt names a file with it",
         priority=True,
     ),
     Verb(

@@ -77,11 +77,11 @@ class LaunchForm(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         plan = self._first
-        file_hint = "a path, → completes it, ^r lists recent files"
+        file_hint = "a path, → completes, ^r recent files"
         with _row("file", "file"):
             yield Entry(plan.file, id="file", placeholder=file_hint, suggester=PathSuggester(), compact=True)
         with _row("prompt", "prompt"):
-            yield Template(plan.prompt, id="prompt", hint="Translate: {{ text }}   ^t adds a column, @file a template")
+            yield Template(plan.prompt, id="prompt", hint="Translate: {{ text }}   ^t a column")
         with _row("system", "system"):
             yield Template(plan.system, id="system", hint="system prompt, optional")
         with _row("provider", "provider"):
@@ -91,7 +91,7 @@ class LaunchForm(VerticalScroll):
         with _row("base_url", "base URL"):
             yield Entry(plan.base_url, id="base_url", placeholder="http://127.0.0.1:8000/v1", compact=True)
         with _row("model", "model"):
-            yield Entry(plan.model, id="model", placeholder="^l lists what the endpoint offers", compact=True)
+            yield Entry(plan.model, id="model", placeholder="^l lists those of the endpoint", compact=True)
         yield Static(id="note", markup=False)
         for field in (CAP, LIMIT):
             yield from self._field(field)
@@ -155,7 +155,7 @@ class LaunchForm(VerticalScroll):
         set_here = sum(1 for field in MORE if getattr(plan, field.name))
         arrow, some = "▾" if self.is_open else "▸", f" ({set_here} set)" if set_here else ""
         fold = self.query_one("#fold", Button)
-        label = f"{arrow} Limits, times, more{some}  ^n"
+        label = f"{arrow} More{some}  ^n"
         if str(fold.label) != label:
             fold.label = label
             fold.refresh(layout=True)  # another label does not make the button wider by itself
