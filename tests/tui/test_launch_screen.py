@@ -104,7 +104,7 @@ async def test_a_column_goes_into_the_template_that_was_written_in_last(prompts:
     async with form() as (pilot, screen):
         fill(screen, file=prompts.name)
         # no column speaks for itself: the rows are there all the same, to write the prompt by
-        await until(pilot, lambda: "none of them is called" in shown(pilot) and "Lovely" in page(pilot.app))
+        await until(pilot, lambda: "the input has the columns" in page(pilot.app) and "Lovely" in page(pilot.app))
         table = screen.query_one(DataTable)
         screen.set_focus(table)
         await pilot.press("l", "enter")
