@@ -8,7 +8,7 @@ import importlib
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import constants, events
 from textual.app import App, SystemCommand
@@ -26,13 +26,15 @@ from batchdeck_tui.commands import bindings, palette
 from batchdeck_tui.habits import Habits
 from batchdeck_tui.outlet import PatientDriver
 from batchdeck_tui.plain import AsciiFilter
-from batchdeck_tui.plan import Plan
 from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.preferences import PreferencesScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
 from batchdeck_tui.theme import DARK, THEMES
+
+if TYPE_CHECKING:
+    from batchdeck_tui.plan import Plan
 
 
 class BatchdeckApp(App[None]):

@@ -17,7 +17,6 @@ from batchdeck.model import Reply
 from batchdeck_tui.bridge import resume
 from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.listing import Listing, RunLine
-from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.runtable import RunsTable
 from batchdeck_tui.screens.searchbox import SearchBox, SearchScreen
 from batchdeck_tui.theme import MUTED
@@ -155,6 +154,8 @@ class RunsScreen(SearchScreen):
 
     @work
     async def action_launch(self) -> None:
+        from batchdeck_tui.screens.launch import LaunchScreen  # after the first paint, not before it
+
         path = await self.app.push_screen_wait(LaunchScreen())
         if path is not None:
             self.door.open_run(path)
