@@ -154,7 +154,7 @@ async def test_starting_launches_the_run_and_the_form_remembers_it(prompts: Path
         ), "as it was left, but for the name, which is taken"
 
         fill(again, file="")
-        await until(pilot, lambda: "recent files" in page(pilot.app) and "reviews.csv" in page(pilot.app))
+        await until(pilot, lambda: "recent files   enter" in page(pilot.app))
         again.set_focus(again.query_one("#recent", OptionList))
         await pilot.press("down", "enter")
         await until(pilot, lambda: again.form.plan.file == "reviews.csv")

@@ -209,5 +209,8 @@ def test_completion_knows_folders_and_the_home_folder(tmp_path: Path, monkeypatc
     assert complete("~/da") == "~/data/"
     assert complete("~/data/") == "~/data/a.jsonl"
     assert complete("~/nothing") is None
+    (tmp_path / "data" / "evil").mkdir()
+    (tmp_path / "data" / "evil" / "a\x1b[2J.jsonl").write_text("{}")
+    assert complete("~/data/evil/") is None, "what is suggested is painted as it is"
     assert complete("/no/such/folder/x") is None
     assert complete("nul\0/x") is None

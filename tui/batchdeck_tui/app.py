@@ -18,7 +18,6 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
-from textual.widgets import Input
 
 from batchdeck.inert import inert
 from batchdeck.model import Reply, Wall
@@ -123,7 +122,7 @@ class BatchdeckApp(App[None]):
         self.animation_level = "none" if self.habits["calm"] else constants.TEXTUAL_ANIMATIONS
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if isinstance(event.widget, Input):
+        if hasattr(event.widget, "cursor_blink"):
             event.widget.cursor_blink = not self.habits["calm"]
 
     def tell_end(self, sentence: str) -> None:

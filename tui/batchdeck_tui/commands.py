@@ -13,8 +13,6 @@ from textual.screen import Screen
 Scope = Literal[
     "app", "runs", "run", "diff", "preferences", "columns", "events", "charts", "tune", "limits", "launch", "choice"
 ]  # fmt: skip
-    "app", "runs", "run", "preferences", "columns", "events", "charts", "tune", "limits", "launch", "choice"
-]
 TITLES: dict[Scope, str] = {
     "run": "In a run",
     "columns": "In the list of columns",

@@ -17,8 +17,8 @@ BAD_LINES = 3
 
 def summary(printed: dict[str, Any]) -> Content:
     """Counts, tokens and dollars; what is not known is said to be so."""
-    bad = _whole(printed.get("bad"))
-    parts: list[Part] = [(f"{count(_whole(printed.get('items')))} items", "bold $success")]
+    items, bad = _whole(printed.get("items")), _whole(printed.get("bad"))
+    parts: list[Part] = [(f"{count(items)} item{'s' * (items != 1)}", "bold $success")]
     if bad:
         parts.append((f"   ✗ {count(bad)} bad line{'s' * (bad > 1)}", "bold $warning"))
     estimate = printed.get("estimate")
@@ -64,10 +64,10 @@ def _estimated(estimate: dict[str, Any]) -> str:
     answers = f"at most {short(_whole(most))} tokens out" if most is not None else ""
     if not isinstance(price, list) or len(price) != 2:
         return f"{said}, {answers}, price unknown" if answers else f"{said}, price and length of answers unknown"
-    said = f"{said}, {_dollars(estimate.get('cost_in'))} at {_dollars(price[0])} a million"
+    said = f"{said}, {_dollars(estimate.get('cost_in'))} at {_price(price[0])} a million"
     if not answers:
-        return f"{said} · out {_dollars(price[1])} a million, length of answers unknown"
-    return f"{said} · {answers} at {_dollars(price[1])} a million: {_dollars(estimate.get('cost_most'))} in all"
+        return f"{said} · out {_price(price[1])} a million, length of answers unknown"
+    return f"{said} · {answers} at {_price(price[1])} a million: {_dollars(estimate.get('cost_most'))} in all"
 
 
 def _readable(body: Any) -> list[Part]:
@@ -98,3 +98,9 @@ def _whole(value: Any) -> int:
 
 def _dollars(value: Any) -> str:
     return money(float(value) if isinstance(value, int | float) else None)
+
+
+def _price(value: Any) -> str:
+    """``$0.05``, ``$0.075``, ``$2.50``"""
+    dollars = float(value) if isinstance(value, int | float) else 0.0
+    return f"${dollars:.2f}" if round(dollars, 2) == dollars else f"${dollars:g}"

@@ -17,8 +17,8 @@ from batchdeck.errors import BatchdeckError
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     """``columns``: those of the results table that are shown or hidden otherwise than at first, by name. ``widths``:
     cells of those that were made wider or narrower. ``theme``: its name, empty for the first one. ``habits``: those of
-    ``habits.HABITS`` that were turned. ``form``: how answers are laid out, of ``answertext.FORMS``. ``files``: of prompts that were
-    launched, and when, in seconds since the epoch."""
+    ``habits.HABITS`` that were turned. ``form``: how answers are laid out, of ``answertext.FORMS``. ``files``: of
+    prompts that were launched, and when, in seconds since the epoch."""
 
     theme: str = ""
     columns: dict[str, bool] = {}

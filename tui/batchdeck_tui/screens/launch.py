@@ -58,6 +58,7 @@ class LaunchScreen(Screen[Path | None]):
         self._given = plan
         self._first = FIRST
         self._starting = False
+        self._left = False
         self._recent: list[RecentFile] = []
         self._looked_at: str | None = None
         self._columns: list[str] = []
@@ -110,6 +111,8 @@ class LaunchScreen(Screen[Path | None]):
     @on(TextArea.Changed)
     @on(Select.Changed)
     def _changed(self) -> None:
+        if self._left:
+            return
         plan = self.form.changed()
         missing = plan.missing
         shown = replace(plan, other="") if missing else plan
@@ -267,12 +270,12 @@ class LaunchScreen(Screen[Path | None]):
             await asyncio.to_thread(keep_file, plan.file, self.door.wall())
             self.door.draft = replace(plan, name="")  # another run cannot have the same one
             self.door.say(Reply(ok=True, message=f"Launched {path.stem}"))
-            self.dismiss(path)
+            self._leave(path)
         finally:
             self._starting = False
-            self._doing("")
 
     def _refuse(self, why: str) -> None:
+        self._doing("")
         self.view.show_problem(why, wrong=True)
 
     @on(Input.Submitted)
@@ -286,7 +289,14 @@ class LaunchScreen(Screen[Path | None]):
         plan = self.form.plan
         if plan != self._first:
             self.door.draft = plan
-        self.dismiss(None)
+        self._leave(None)
+
+    def _leave(self, path: Path | None) -> None:
+        """Nothing that is still asked for, or was still typed, finds its fields once the screen is taken down."""
+        self._left = True
+        for group in ("try", "recent", "models"):
+            self.workers.cancel_group(self, group)
+        self.dismiss(path)
 
 
 def _where(plan: Plan) -> str:

@@ -197,7 +197,8 @@ class LaunchForm(VerticalScroll):
 
     def offer_models(self, names: tuple[str, ...]) -> None:
         """Complete the model from these."""
-        self._entry("model").suggester = SuggestFromList(names, case_sensitive=False) if names else None
+        plain = [name for name in names if one_line(name) == name]  # what is suggested is painted as it is
+        self._entry("model").suggester = SuggestFromList(plain, case_sensitive=False) if plain else None
 
     def note(self, words: str, colour: str = MUTED) -> None:
         """One line below the model; empty takes it away."""

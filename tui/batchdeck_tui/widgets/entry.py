@@ -58,6 +58,8 @@ def complete(value: str) -> str | None:
                 entry.name + ("/" if entry.is_dir() else "")
                 for entry in entries
                 if entry.name.startswith(begun)
+                # what is suggested is painted as it is
+                and inert(entry.name) == entry.name
                 and (begun.startswith(".") or not entry.name.startswith("."))
                 and (entry.is_dir() or entry.name.lower().endswith(INPUTS))
             )

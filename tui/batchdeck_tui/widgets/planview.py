@@ -23,8 +23,8 @@ from batchdeck_tui.widgets.cells import ELLIPSIS, one_line
 WIDEST, NARROWER = 48, 26
 """Cells of a value, where there are one or two columns, and where there are more."""
 HINT = Content.styled("The first rows and the first request stand here before anything is sent.", MUTED)
-ROWS = Content.styled("⏎ or a click: column into the prompt", MUTED)
-RECENT = Content.styled("recent files   ⏎ or a click takes one", MUTED)
+ROWS = Content.styled("enter or click: column into the prompt", MUTED)
+RECENT = Content.styled("recent files   enter or a click takes one", MUTED)
 
 
 class ColumnChosen(Message):
@@ -140,7 +140,10 @@ class PlanView(Vertical):
 
     def show_rows(self, columns: Sequence[str], sample: Sequence[Any]) -> None:
         """The first rows of the file that is named."""
-        self.remove_class("-empty")
+        if self.has_class("-empty"):
+            self.remove_class("-empty")
+            self._say(Content(""))
+            self.query_one("#asked").display = False
         self.query_one("#sample").display = bool(columns)
         self.query_one(SampleTable).show(columns, sample)
 
