@@ -290,7 +290,7 @@ def contrast(one: Color, other: Color) -> float:
 
 async def test_help_names_every_key_of_the_screen(home: Path) -> None:
     app = BatchdeckApp()
-    async with app.run_test(size=(120, 200)) as pilot:
+    async with app.run_test(size=(120, 260)) as pilot:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
         await until(pilot, lambda: all(verb.title in page(app) for verb in VERBS))
