@@ -53,6 +53,14 @@ class TransportError(BatchdeckError):
         self.kind = kind
 
 
+class PageRefused(TransportError):
+    """A page was answered with something else than a 200. ``status``: with what."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__("protocol", message)
+        self.status = status
+
+
 class DecodeError(BatchdeckError):
     """A 2xx body is not what the protocol promises.
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,7 +231,50 @@ def test_a_dry_run_sends_nothing(tmp_path: Path) -> None:
     ]
     assert said["request"]["temperature"] == 0
     assert 7 in said["request"].values()
+    assert said["sample"][0] == {"line": 1, "values": {"text": "What about 0?"}, "error": None}
+    assert said["key"] == {"name": "OPENAI_API_KEY", "set": False, "needed": False}
     assert not [*tmp_path.glob("**/*.db")]
+
+
+def test_a_dry_run_tells_tokens_and_dollars_as_far_as_they_are_known(tmp_path: Path) -> None:
+    rows = [{"text": "x" * 400}, {"text": "y" * 400}, {"other": 1}]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    def told(*options: str) -> tuple[dict[str, Any], str]:
+        words = ("run", str(source), "--prompt", "{{text}}", "--dry-run", *options)
+        return json.loads(batchdeck(*words, "--json").stdout), batchdeck(*words).stdout
+
+    said, read = told("--provider", "openai", "-m", "gpt-4o-mini", "--max-tokens", "50")
+    estimate = said["estimate"]
+    assert 200 <= estimate["tokens_in"] <= 230, "two good rows of 400 bytes, at four bytes a token"
+    assert estimate["tokens_out_most"] == 100
+    assert estimate["price"] == [0.15, 0.6]
+    assert estimate["cost_in"] == pytest.approx(estimate["tokens_in"] * 0.15e-6)
+    assert estimate["cost_most"] == pytest.approx(estimate["cost_in"] + 100 * 0.6e-6)
+    assert "$0.15 a million in" in read
+    assert "at most 100 tokens of answers" in read
+
+    said, read = told("--provider", "sim")
+    assert said["estimate"]["price"] is said["estimate"]["cost_in"] is said["estimate"]["tokens_out_most"] is None
+    assert "no price is known" in read
+    assert "how long the answers are is not known" in read
+
+
+def test_the_sample_of_a_dry_run_is_bounded_whatever_stands_in_the_file(tmp_path: Path) -> None:
+    source = tmp_path / "wide.jsonl"
+    wide = {f"c{n}": "v" * 5_000 for n in range(500)} | {"n" * 300: 1, "nested": {"deep": [1, None]}}
+    rows = [{"nested": {"deep": [1, None]}, "note": None, "\x1b[2J": "\x1b]0;t\x07"}, "broken", *[wide] * 200]
+    source.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    done = batchdeck("run", str(source), "--provider", "sim", "--prompt", "hello", "--dry-run", "--json")
+    said = json.loads(done.stdout)
+    assert said["sample"][0]["values"] == {"nested": '{"deep":[1,null]}', "note": "", "\x1b[2J": "\x1b]0;t\x07"}
+    assert said["sample"][1]["values"] == {}
+    assert "wide.jsonl:2" in said["sample"][1]["error"]
+    assert 3 <= len(said["sample"]) <= 20
+    assert len(json.dumps(said["sample"])) < 128 * 1024
+    assert all(len(value) <= 200 for row in said["sample"] for value in row["values"].values())
+    assert "\x1b" not in done.stdout
 
 
 def test_rows_follow_as_json_while_they_settle(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from batchdeck_tui.commands import VERBS, palette
 from batchdeck_tui.outlet import CUT, Outlet
 from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.chartsview import ChartsScreen
+from batchdeck_tui.screens.choice import ChoiceScreen
 from batchdeck_tui.screens.columnsview import ColumnsScreen
 from batchdeck_tui.screens.diffview import DiffScreen
 from batchdeck_tui.screens.eventlog import EventsScreen
@@ -239,6 +240,7 @@ def test_every_command_can_be_carried_out() -> None:
         "launch": LaunchScreen,
         "preferences": PreferencesScreen,
         "diff": DiffScreen,
+        "choice": ChoiceScreen,
     }
     for verb in VERBS:
         node, action = homes[verb.scope], verb.action.partition("(")[0]

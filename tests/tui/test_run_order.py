@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import click
 import pytest
 
 from batchdeck import labels
+from batchdeck.cli import root
 from batchdeck.config import labels_path, lock_path
 from batchdeck.labels import Label
-from batchdeck.model import RunConfig
+from batchdeck.model import Limits, RunConfig
 from batchdeck.settings import apply
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.duplicate import plan_of
@@ -95,13 +97,34 @@ def test_an_engine_that_takes_an_ended_run_up_again_is_seen(home: Path) -> None:
     assert lock_path(run).stat().st_size == 0
 
 
-def test_a_run_is_duplicated_to_where_it_was_sent(tmp_path: Path) -> None:
+def test_a_run_is_duplicated_with_all_that_it_was_told() -> None:
     config = RunConfig(
         name="reviews", input="/data/reviews.csv", input_format="csv", model="qwen", provider="vllm",
-        base_url="http://10.0.0.5:8000/v1", prompt="@{{ name }} says", system="Be brief.", limit=50,
+        base_url="http://10.0.0.5:8000/v1", prompt="@{{ name }} says", system="Be brief.", limit=50, max_tokens=300,
+        max_retries=2, limits=Limits(idle=7.5), price=(0.15, 0.6), params={"temperature": 0, "stop": ["a b"]},
+        headers={"X-Title": "my run"}, stream=False,
     )  # fmt: skip
-    plan = plan_of(apply(config, {"concurrency": 32}))
-    assert (plan.provider, plan.base_url) == (CUSTOM, "http://10.0.0.5:8000/v1")
-    assert (plan.file, plan.system, plan.model) == ("/data/reviews.csv", "Be brief.", "qwen")
-    assert (plan.prompt, plan.concurrency, plan.limit) == ("@@{{ name }} says", "32", "50")
+    config = apply(config, {"concurrency": 32, "rpm": 90_000, "max_cost": 2.5, "max_errors": 0.05, "hedge": 0.02})
+    plan = plan_of(config)
     assert os.path.isabs(plan.file)
+    assert plan.prompt == "@@{{ name }} says"
+    name, command, rest = root.resolve_command(click.Context(root), plan.arguments())
+    assert command is not None
+    got = command.make_context(name, rest).params
+    assert (got["provider"], got["base_url"]) == ("vllm", "http://10.0.0.5:8000/v1")
+    assert (got["prompt"], got["system"], got["limit"]) == ("@{{ name }} says", "Be brief.", 50)
+    assert (got["max_tokens"], got["max_retries"], got["idle_timeout"]) == (300, 2, 7.5)
+    assert (got["price"], got["stream"]) == ((0.15, 0.6), False)
+    assert [got[name].value for name in ("concurrency", "rpm", "max_cost", "max_errors", "hedge")] == [
+        32, 90_000, 2.5, 0.05, 0.02,
+    ]  # fmt: skip
+    assert got["param"] == ("temperature=0", 'stop=["a b"]')
+    assert got["header"] == ("X-Title: my run",)
+
+
+def test_a_run_of_an_address_of_ones_own_and_one_that_is_started_here_are_duplicated_as_such() -> None:
+    told = {"name": "r", "input": "/r.txt", "input_format": "text", "model": "m"}
+    own = plan_of(RunConfig(**told, provider="custom", base_url="http://10.0.0.5/v1"))
+    assert (own.provider, own.base_url, own.other) == (CUSTOM, "http://10.0.0.5/v1", "")
+    here = plan_of(RunConfig(**told, provider="sim", base_url="http://127.0.0.1:1/v1", managed={}))
+    assert (here.provider, here.base_url, here.other) == ("sim", "", "")

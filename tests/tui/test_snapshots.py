@@ -31,6 +31,7 @@ from batchdeck_tui.screens.limits import LimitsScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.sweep import SweepScreen
 from batchdeck_tui.widgets.charts import Charts
+from batchdeck_tui.widgets.entry import Template
 from batchdeck_tui.widgets.errors import ErrorList
 from tests.tui.console import footer, page, read, until
 from tests.tui.held import held_by_tpm
@@ -206,12 +207,8 @@ def test_the_launch_form_shows_the_first_request(draw: Draw, tmp_path: Path, siz
         await until(pilot, lambda: isinstance(pilot.app.screen, LaunchScreen))
         screen = pilot.app.screen
         screen.query_one("#provider", Select).value = CUSTOM
-        said = {
-            "file": "reviews.csv",
-            "prompt": "Is this kind? {{text}}",
-            "base_url": "http://127.0.0.1:8000/v1",
-            "model": "my-model",
-        }
+        screen.query_one("#prompt", Template).text = "Is this kind? {{text}}"
+        said = {"file": "reviews.csv", "base_url": "http://127.0.0.1:8000/v1", "model": "my-model"}
         for name, value in said.items():
             screen.query_one(f"#{name}", Input).value = value
         await until(pilot, lambda: "Is this kind? The [/soup] was cold" in page(pilot.app))

@@ -8,7 +8,7 @@ import importlib
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import constants, events
 from textual.app import App, SystemCommand
@@ -18,7 +18,6 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
-from textual.widgets import Input
 
 from batchdeck.inert import inert
 from batchdeck.model import Reply, Wall
@@ -32,6 +31,9 @@ from batchdeck_tui.screens.preferences import PreferencesScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.screens.runs import RunsScreen
 from batchdeck_tui.theme import DARK, THEMES
+
+if TYPE_CHECKING:
+    from batchdeck_tui.plan import Plan
 
 
 class BatchdeckApp(App[None]):
@@ -61,6 +63,8 @@ class BatchdeckApp(App[None]):
         self._calm()
         self.watched: Path | None = run
         """The run that was open last."""
+        self.draft: Plan | None = None
+        """What stood in the launch form when it was left last."""
 
     def get_driver_class(self) -> type[Driver]:
         wanted = super().get_driver_class()
@@ -118,7 +122,7 @@ class BatchdeckApp(App[None]):
         self.animation_level = "none" if self.habits["calm"] else constants.TEXTUAL_ANIMATIONS
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if isinstance(event.widget, Input):
+        if hasattr(event.widget, "cursor_blink"):
             event.widget.cursor_blink = not self.habits["calm"]
 
     def tell_end(self, sentence: str) -> None:

@@ -18,7 +18,8 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     """``columns``: those of the results table that are shown or hidden otherwise than at first, by name. ``widths``:
     cells of those that were made wider or narrower. ``theme``: its name, empty for the first one. ``habits``: those of
     ``habits.HABITS`` that were turned. ``form``: how answers are laid out, of ``answertext.FORMS``. ``runs_by``: the
-    column by which the list of runs is ordered, empty for none; ``runs_down``: the largest first."""
+    column by which the list of runs is ordered, empty for none; ``runs_down``: the largest first. ``files``: of prompts
+    that were launched, and when, in seconds since the epoch."""
 
     theme: str = ""
     columns: dict[str, bool] = {}
@@ -27,6 +28,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     form: str = ""
     runs_by: str = ""
     runs_down: bool = False
+    files: dict[str, float] = {}
 
 
 def recall() -> Remembered:

@@ -16,6 +16,7 @@ VERBS = {
     "watch": "Open the console on a run.",
     "ctl": "Steer a run that is going: limits, budgets, pause, drain, retry, status.",
     "bench": "Measure which concurrency is best, on part of an input.",
+    "models": "List the models that an endpoint offers.",
     "ls": "List the runs known here.",
     "show": "Show one run, or one item of it.",
     "label": "Give a run a name and tags, or take them away.",

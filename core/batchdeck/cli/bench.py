@@ -17,7 +17,7 @@ from batchdeck import config as places
 from batchdeck.cli.benchplan import MODES, check_files, counted, fitted, planned, simulated
 from batchdeck.cli.benchreport import exit_code, followed, reported, shown
 from batchdeck.cli.options import Sectioned, checked_text, new_run_path, whole_path
-from batchdeck.cli.run import SECTIONS, VIEW, build_config, dry_run
+from batchdeck.cli.run import SECTIONS, VIEW, build_config
 from batchdeck.cli.run import command as run
 from batchdeck.cli.sweeps import MOST, Levels, printed
 from batchdeck.errors import UsageError
@@ -132,6 +132,8 @@ def command(**given: Any) -> None:
         given = simulated(given)
     config, secrets = build_config({**given, "dry_run": False})
     if given["strict"]:
+        from batchdeck.cli.dryrun import dry_run
+
         dry_run(config, show=False, as_json=False, strict=True)
     warm_up = False
     if config.input != "-":

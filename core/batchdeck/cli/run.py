@@ -150,6 +150,8 @@ def command(**given: Any) -> None:
     checked_text(given)
     config, secrets = build_config(given)
     if given["dry_run"] or given["strict"]:
+        from batchdeck.cli.dryrun import dry_run
+
         dry_run(config, show=given["dry_run"], as_json=given["as_json"], strict=given["strict"])
         if given["dry_run"]:
             return
@@ -256,42 +258,3 @@ def _read_prompt(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--prompt-file {path}: {error}") from error
-
-
-def dry_run(config: RunConfig, *, show: bool, as_json: bool, strict: bool) -> None:
-    """Read the whole input as the launch would. Raises ``InputError`` for a bad line under ``--strict``."""
-    from batchdeck.inert import inert, inert_lines
-    from batchdeck.inputs.check import check
-    from batchdeck.inputs.open import open_input
-    from batchdeck.prompts import Prompts
-    from batchdeck.providers.openai import OpenAIChat
-    from batchdeck.providers.presets import preset
-
-    if config.input == "-" and not show:
-        raise UsageError("--strict reads the input twice, which standard input does not allow; save it to a file")
-    source = open_input(config.input, config.input_format)
-    checked = check(source, Prompts(config.prompt, config.system, source.columns), config.limit)
-    provider = OpenAIChat(preset(config.provider))
-    request = url = None
-    if checked.first is not None:
-        request = msgspec.json.decode(provider.body(checked.first, config))
-        url = config.base_url + provider.path(checked.first)
-    if show and as_json:
-        said = {
-            "items": checked.rows,
-            "bad": checked.bad_count,
-            "bad_lines": [{"line": line, "error": error} for line, error in checked.bad],
-            "columns": checked.columns,
-            "url": url,
-            "request": request,
-        }
-        print(msgspec.json.encode(said).decode())
-    elif show:
-        print(f"{checked.rows} items, {checked.bad_count} bad lines; columns: {inert(', '.join(checked.columns))}")
-        for _, error in checked.bad:
-            print(f"  {inert(error)}")
-        if request is not None:
-            body = msgspec.json.format(msgspec.json.encode(request), indent=2).decode()
-            print(f"The first request (nothing was sent):\nPOST {inert(url or '')}\n{inert_lines(body)}")
-    if strict and checked.bad_count:
-        raise InputError(f"{checked.bad_count} bad lines, and --strict is given; the first: {checked.bad[0][1]}")

@@ -90,6 +90,15 @@ class Prices:
                 return rates.cost(answer.tokens_in, answer.tokens_out, answer.tokens_cached or 0)
         return None
 
+    def per_million(self, config: RunConfig) -> tuple[float, float] | None:
+        """US dollars for a million input and output tokens of short requests, None when unknown."""
+        if config.price is not None:
+            return config.price
+        if self._name in FREE:
+            return 0.0, 0.0
+        rates = None if self._name == "sim" else self._rates(config.model, config.base_url)
+        return None if rates is None else (rates.tokens_in.base, rates.tokens_out.base)
+
     def _rates(self, model: str, base_url: str) -> Rates | None:
         key = (model, base_url)
         if key in self._fixed:

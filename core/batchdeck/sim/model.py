@@ -108,6 +108,10 @@ class SimModel:
         """Whether nobody listens now: no request is to be handed in."""
         return self.options.down == "refuse" and self.is_down(now)
 
+    def admits(self, authorization: str | None) -> bool:
+        """Whether that header's value holds the key, where one must be sent."""
+        return self.key is None or authorization == f"Bearer {self.key}"
+
     def receive(self, raw: bytes, now: float, authorization: str | None = None) -> Plan:
         """Decide on a request body as it came from the wire."""
         try:
@@ -120,7 +124,7 @@ class SimModel:
         """Decide on a request. body: its JSON, decoded; authorization: that header's value."""
         if self.is_down(now):
             return self._refuse(*FAULTY["503"], seconds=self._late(self.options.ttft_ms / 1000))
-        if self.key is not None and authorization != f"Bearer {self.key}":
+        if not self.admits(authorization):
             return self._refuse(401, FAULTY["401"][1])
         if self._is_during(self.options.out_of_money_at, self.options.out_of_money_for, now):
             return self._refuse(*FAULTY["quota"])

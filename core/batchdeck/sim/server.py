@@ -213,6 +213,9 @@ class SimServer:
             _reset(request)
 
     async def _models(self, request: web.BaseRequest) -> web.Response:
+        if not self.model.admits(request.headers.get("Authorization")):
+            status, refusal = FAULTY["401"]
+            return _json(wire.error_body(refusal), status)
         return _json(wire.models_body())
 
     async def _stats(self, request: web.BaseRequest) -> web.Response:

@@ -24,7 +24,6 @@ from batchdeck_tui.plan import Plan
 from batchdeck_tui.screens.confirm import ConfirmScreen
 from batchdeck_tui.screens.exportform import ExportScreen
 from batchdeck_tui.screens.labelform import LabelScreen
-from batchdeck_tui.screens.launch import LaunchScreen
 from batchdeck_tui.screens.searchbox import SearchScreen
 from batchdeck_tui.widgets.cells import one_line
 
@@ -83,6 +82,8 @@ class RunActsScreen(SearchScreen):
 
     @work
     async def _launch(self, plan: Plan | None) -> None:
+        from batchdeck_tui.screens.launch import LaunchScreen  # after the first paint, not before it
+
         path = await self.app.push_screen_wait(LaunchScreen(plan))
         if path is not None:
             self.door.open_run(path)
