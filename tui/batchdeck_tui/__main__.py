@@ -26,6 +26,8 @@ SWITCHES = (
     ("no-mouse", "BATCHDECK_MOUSE", "0"),
 )
 """Options, each with what it says in the environment."""
+WEB = "textual.drivers.web_driver:WebDriver"
+"""What textual-serve has Textual draw with: packets to a pipe, and no terminal."""
 FAREWELL = 3
 """Seconds that leaving may take after a signal: a terminal that is gone takes no more bytes."""
 
@@ -33,7 +35,10 @@ FAREWELL = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console; returns the exit code. Leaving it is no failure, whatever the run does."""
     options = _parse(arguments)
-    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+    is_served = os.environ.get("TEXTUAL_DRIVER") == WEB
+    if not is_served and not all(
+        stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    ):
         print(
             "batchdeck: the console needs a terminal; without one use 'batchdeck run --headless' or 'batchdeck show'",
             file=sys.stderr,
@@ -56,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     app = BatchdeckApp(options.run)
     asyncio.run(_show(app))
-    if app.watched is not None and lock.probe(app.watched) is not None:
+    if not is_served and app.watched is not None and lock.probe(app.watched) is not None:
         print(f"The run goes on. Come back with: batchdeck watch {_name(app.watched)}")
     return app.return_code or 0
 

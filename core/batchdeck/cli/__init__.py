@@ -14,6 +14,7 @@ VERBS = {
     "run": "Launch a batch: prompts from a file, answers into a run file.",
     "resume": "Go on with a run that was drained, cancelled or interrupted.",
     "watch": "Open the console on a run.",
+    "web": "The console in a browser, on this machine.",
     "ctl": "Steer a run that is going: limits, budgets, pause, drain, retry, status.",
     "bench": "Measure which concurrency is best, on part of an input.",
     "models": "List the models that an endpoint offers.",
