@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 from batchdeck_tui.app import BatchdeckApp
@@ -35,4 +35,8 @@ async def beat(late: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, metavar="RUN_FILE")
+    parser.add_argument("figures", type=Path, metavar="FIGURES")
+    given = parser.parse_args()
+    asyncio.run(main(given.run, given.figures))

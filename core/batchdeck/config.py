@@ -55,6 +55,14 @@ def labels_path() -> Path:
     return home() / "labels.json"
 
 
+def known_labels() -> dict[str, labels.Label]:
+    """All labels by ``labels.key``; none where there is no data folder and none can be made."""
+    try:
+        return labels.read(labels_path())
+    except BatchdeckError:
+        return {}
+
+
 def lock_path(run: Path) -> Path:
     """Beside the run file itself, whichever links lead to it: an engine and its clients must mean the same lock."""
     return Path(os.path.realpath(run) + ".lock")
@@ -157,7 +165,7 @@ def find_run(name: str) -> Path:
         return exact[0]
     if is_file and path.suffix:
         return path
-    called = labels.read(labels_path())
+    called = known_labels()
     given = {run: called[key].name for run in runs if (key := labels.key(run)) in called}
     begun = [run for run in runs if given.get(run) == name]
     begun = begun or [run for run in runs if run.stem.startswith(name) or given.get(run, "").startswith(name)]

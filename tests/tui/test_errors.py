@@ -136,7 +136,8 @@ def test_one_filter_takes_the_place_of_another_and_words_stay() -> None:
 
 async def test_a_class_goes_again_by_its_key_whether_an_engine_lives_or_not(tmp_path: Path) -> None:
     prompts = [f"prompt {n}" for n in range(12)]
-    failing = launched(tmp_path, prompts, "--max-retries", "0", faults={"400": 1.0})
+    # slowly enough for a console to come while the engine is there
+    failing = launched(tmp_path, prompts, "--max-retries", "0", "--rpm", "300", faults={"400": 1.0})
     async with failing as (run, _), console(run, (120, 40)) as (pilot, screen):
         errors = screen.query_one(ErrorList)
         await until(pilot, lambda: "http_400" in read(errors) and "done" in page(pilot.app))

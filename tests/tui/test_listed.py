@@ -124,7 +124,8 @@ async def test_only_the_marked_rows_are_tried_again(tmp_path: Path) -> None:
     """A provider that refuses everything: of twelve items that failed two go again."""
     prompts = [f"number {n}" for n in range(12)]
     async with (
-        launched(tmp_path, prompts, "--max-retries", "0", faults={"400": 1.0}) as (run, _),
+        # slowly enough for a console to come while the engine is there
+        launched(tmp_path, prompts, "--max-retries", "0", "--rpm", "300", faults={"400": 1.0}) as (run, _),
         console(run, (140, 40)) as (pilot, screen),
     ):
         await until(pilot, lambda: screen.is_live and screen._now is not None and screen._now.counts.failed == 12)

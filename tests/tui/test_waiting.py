@@ -292,7 +292,7 @@ async def test_the_table_keeps_its_room_beside_the_strip(tmp_path: Path, size: t
 
 async def test_the_help_explains_every_reason(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run.db", 5)
-    async with console(run, (120, 200)) as (pilot, _):
+    async with console(run, (120, 300)) as (pilot, _):
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
         await until(pilot, lambda: all(word.means in page(pilot.app) for word in REASONS.values()))

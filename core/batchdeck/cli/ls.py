@@ -59,9 +59,9 @@ def _known() -> tuple[list[RunMeta], list[tuple[Path, str]]]:
 
 def _labels(runs: list[RunMeta]) -> list[Label]:
     from batchdeck import labels
-    from batchdeck.config import labels_path
+    from batchdeck.config import known_labels
 
-    known = labels.read(labels_path())
+    known = known_labels()
     return [known.get(labels.key(Path(run.path)), labels.NONE) for run in runs]
 
 

@@ -49,11 +49,11 @@ def command(run: str, item: int | None, as_json: bool) -> None:
 
 def _show_run(reader: RunReader, as_json: bool) -> None:
     from batchdeck import labels
-    from batchdeck.config import labels_path
+    from batchdeck.config import known_labels
     from batchdeck.export import inert_json
 
     meta = reader.meta()
-    label = labels.read(labels_path()).get(labels.key(reader.path), labels.NONE)
+    label = known_labels().get(labels.key(reader.path), labels.NONE)
     log = log_tail(reader.path) if meta.state == "interrupted" else []
     if as_json:
         click.echo(inert_json({**without_secrets(meta), "label": label.name, "tags": label.tags, "log": log}))

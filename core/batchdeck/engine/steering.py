@@ -51,7 +51,7 @@ class Steering:
             engine.note("concurrency", f"{before} → {after}", after)
             engine.pool.shrink(after)
         engine.dispatch()
-        did_nothing = after == before and engine.config == config and not swept
+        did_nothing = after == before and engine.config.autotune == config.autotune and not swept
         return Reply(ok=not (why and did_nothing), message=said + why)
 
     def configure(self, changes: Mapping[str, float | None]) -> Reply:
