@@ -101,7 +101,18 @@ def test_what_is_nested_too_deep_for_the_parser_is_shown_raw() -> None:
     ],
 )
 def test_json_is_found_also_behind_a_fence(text: str, value: Any) -> None:
-    assert find_json(text) == value
+    found = find_json(text)
+    assert (found.value if found is not None else None) == value
+
+
+def test_what_is_said_around_json_is_shown_and_its_figures_are_as_they_were_written() -> None:
+    text = '# Report\n\n```json\n{"example": 1.10}\n```\n\nThe conclusion is 42.'
+    shown = " ".join(texts(answer_lines(text, "read", 60).lines))
+    assert "Report" in shown
+    assert "1.10" in shown
+    assert "The conclusion is 42." in shown
+    assert texts(answer_lines(text, "fields", 60).lines) == ["example  1.1"]
+    assert "".join(texts(answer_lines('{"a": 1.10, "a": 1e3}', "read", 60).lines)) == '{  "a": 1.10,  "a": 1e3}'
 
 
 @given(
@@ -113,7 +124,7 @@ def test_json_is_found_also_behind_a_fence(text: str, value: Any) -> None:
     st.integers(24, 80),
 )
 def test_json_reads_the_same_indented_and_each_field_has_its_line(value: Any, width: int) -> None:
-    laid = json_lines(value, width)
+    laid = json_lines(json.dumps(value), width)
     assert all(cell_len(line) <= width for line in texts(laid))
     if json.dumps(value).isprintable() and width > 60 and not any(" " in text for text in texts(laid)):
         assert json.loads("".join(texts(laid))) == value
@@ -142,7 +153,7 @@ def test_a_difference_holds_both_texts(old: list[str], data: st.DataObject) -> N
         lines = diff_lines("\n".join(old), "\n".join(new), width)
         assert all(cell_len(text) <= width for text in texts(lines))
         changed = [line for line in lines if any(name in ("gone", "new") and text.strip() for text, name in line)]
-        assert bool(changed) == ([line for line in old if line] != [line for line in new if line])
+        assert bool(changed) == ("\n".join(old) != "\n".join(new))
     below = texts(diff_lines("\n".join(old), "\n".join(new), 40))
     assert sorted(line[2:] for line in below if line[0] in " -") == sorted(old or [""])
     assert sorted(line[2:] for line in below if line[0] in " +") == sorted(new or [""])
@@ -164,7 +175,7 @@ def test_headers_tell_whom_to_ask_and_what_is_left_and_no_more() -> None:
 
 async def test_one_reads_an_answer_in_every_form_copies_and_compares(home: Path) -> None:
     (home / "runs").mkdir(parents=True)
-    answer = 'Sure:\n```json\n{"mood": "good",\n "why": "it pours\\nwell"}\n```'
+    answer = '```json\n{"mood": "good",\n "why": "it pours\\nwell"}\n```'
     run = make_run(home / "runs" / "reviews.db", 12, texts={0: answer, 1: "# Title\n\nfinal words"}, retried={1: 2})
     db = sqlite3.connect(run)
     with db:

@@ -15,6 +15,8 @@ Form = Literal["read", "fields", "raw"]
 FORMS: tuple[Form, ...] = ("read", "fields", "raw")
 MOST = 60_000
 """Longest answer that is laid out otherwise than raw, in characters: a longer one would hold the keys up."""
+MOST_MARKDOWN = 12_000
+"""The same for Markdown, which takes ten times as long: 60 ms of these."""
 _PHASES = {"connecting": "connecting", "waiting": "waiting for the first token", "streaming": "streaming"}
 
 
@@ -30,15 +32,15 @@ def answer_lines(text: str, form: Form, width: int) -> Laid:
     """The answer in a form, or raw where it has none of that."""
     if len(text) > MOST:
         return Laid(None, f"raw: {count(len(text))} characters", ("raw",))
-    value = find_json(text)
-    if value is None:
-        lines = markdown_lines(text, width) if form != "raw" else None
-        return Laid(lines, "raw" if lines is None else "Markdown", ("read", "raw"))
-    if form == "raw":
-        return Laid(None, "raw", FORMS)
-    if form == "fields":
-        return Laid(field_lines(value, width), "fields", FORMS)
-    return Laid(json_lines(value, width), "JSON", FORMS)
+    found = find_json(text)
+    forms = FORMS if found is not None else ("read", "raw")
+    if form == "fields" and found is not None:
+        return Laid(field_lines(found.value, width), "fields", forms)
+    if form != "raw" and found is not None and found.is_all:
+        return Laid(json_lines(found.text, width), "JSON", forms)
+    # around JSON something was said as well: Markdown shows both
+    lines = markdown_lines(text, width) if form != "raw" and len(text) <= MOST_MARKDOWN else None
+    return Laid(lines, "raw" if lines is None else "Markdown", forms)
 
 
 def answer_text(detail: Detail) -> str:

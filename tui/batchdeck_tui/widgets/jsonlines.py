@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from rich.cells import cell_len
@@ -18,23 +18,35 @@ _FENCE = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)\n[ \t]*```", re.S)
 _TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d[\d.eE+-]*)|(true|false|null)|([^"\dtfn-]+|.)')
 
 
-def find_json(text: str) -> Any | None:
+class Found(NamedTuple):
+    """``text``: the JSON as it was written, and its ``value``. ``is_all``: nothing else was said, but for a fence."""
+
+    text: str
+    value: Any
+    is_all: bool
+
+
+def find_json(text: str) -> Found | None:
     """The object or list that the text is, or that stands in its first fence; None: there is none."""
     if len(text) > MOST:
         return None
-    fenced = _FENCE.search(text)
-    for candidate in (text.strip(), fenced[1].strip() if fenced else ""):
+    bare = text.strip()
+    fenced = _FENCE.search(bare)
+    candidates = [(bare, True)]
+    if fenced is not None:
+        candidates.append((fenced[1].strip(), fenced[0] == bare))
+    for candidate, is_all in candidates:
         if candidate[:1] in ("{", "["):
             try:
-                return msgspec.json.decode(candidate.encode("utf-8", "replace"))
+                return Found(candidate, msgspec.json.decode(candidate.encode("utf-8", "replace")), is_all)
             except (msgspec.DecodeError, RecursionError):
                 continue
     return None
 
 
-def json_lines(value: Any, width: int) -> list[Line]:
-    """The value indented, in colours."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode("utf-8", "replace")
+def json_lines(written: str, width: int) -> list[Line]:
+    """JSON indented, in colours; each number and key as it was written."""
+    text = msgspec.json.format(written.encode("utf-8", "replace"), indent=2).decode("utf-8", "replace")
     lines: list[Line] = []
     for line in many_lines(text).split("\n"):
         indent = len(line) - len(line.lstrip(" "))
