@@ -216,6 +216,18 @@ def test_a_terminal_that_is_gone_ends_the_console(home: Path) -> None:
         opened.process.wait()
 
 
+def test_a_terminal_that_goes_without_a_word_ends_the_console_too(home: Path) -> None:
+    """No signal comes: the console is of another session than the terminal, as under some servers and containers."""
+    opened = Terminal()
+    try:
+        opened.wait_for(b"No runs yet")
+        os.close(opened.master)
+        opened.process.wait(60)
+    finally:
+        opened.process.kill()
+        opened.process.wait()
+
+
 def test_no_color_means_none(home: Path) -> None:
     with terminal("--no-color") as opened:
         opened.wait_for(b"No runs yet")

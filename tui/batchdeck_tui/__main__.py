@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ SWITCHES = (
 """Options, each with what it says in the environment."""
 WEB = "textual.drivers.web_driver:WebDriver"
 """What textual-serve has Textual draw with: packets to a pipe, and no terminal."""
+LOOK = 1.0
+"""Seconds between two looks whether the terminal is still there."""
 FAREWELL = 3
 """Seconds that leaving may take after a signal: a terminal that is gone takes no more bytes."""
 
@@ -76,7 +79,23 @@ async def _show(app: BatchdeckApp) -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, leave)
+    mind(sys.stdin.fileno(), leave)
     await app.run_async(mouse=app.habits["mouse"])
+
+
+def mind(terminal: int, leave: Callable[[], None]) -> None:
+    """Have ``leave`` called when the terminal is gone. Mostly SIGHUP tells, but not a console that leads no session of
+    that terminal: its input would be at its end for ever, and be read again and again."""
+    loop, poll = asyncio.get_running_loop(), select.poll()
+    poll.register(terminal, 0)  # asks for nothing but what is told in any case: a hang-up, an error
+
+    def look() -> None:
+        if poll.poll(0):
+            leave()
+        else:
+            loop.call_later(LOOK, look)
+
+    look()
 
 
 def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
