@@ -29,7 +29,6 @@ from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.help import HelpScreen
 from batchdeck_tui.screens.preferences import PreferencesScreen
 from batchdeck_tui.screens.run import RunScreen
-from batchdeck_tui.screens.runs import RunsScreen
 from batchdeck_tui.theme import DARK, THEMES
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class BatchdeckApp(App[None]):
 
     def get_default_screen(self) -> Screen[Any]:
         # Below a run that is opened first lies nothing: the list would be made for nobody.
-        return RunsScreen() if self._first is None else Screen()
+        return _list() if self._first is None else Screen()
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._keep_theme)
@@ -145,10 +144,10 @@ class BatchdeckApp(App[None]):
 
     def leave_run(self) -> None:
         """From a run to the list, which is not there yet where the console was opened with a run."""
-        if isinstance(self.screen_stack[-2], RunsScreen):
+        if getattr(self.screen_stack[-2], "SCOPE", "") == "runs":
             self.pop_screen()
         else:
-            self.switch_screen(RunsScreen())
+            self.switch_screen(_list())
 
     def exit(self, result: None = None, return_code: int = 0, message: Any = None) -> None:
         if isinstance(self._driver, PatientDriver):
@@ -175,10 +174,22 @@ class BatchdeckApp(App[None]):
         self.notify("q leaves the console; runs go on. In a run, x cancels it.", markup=False)
 
 
+SOON = (
+    "plotext", "batchdeck.control.client", "batchdeck_tui.screens.chartsview", "batchdeck_tui.screens.tune",
+    "markdown_it",
+)  # fmt: skip
+"""What is loaded once the first frame is out: beside the loop these two tenths of a second cost nobody any."""
+
+
 def _load() -> None:
-    """Charts and the way to an engine take a tenth of a second to import: beside the loop that costs nobody any."""
-    for module in ("plotext", "batchdeck.control.client"):
+    for module in SOON:
         importlib.import_module(module)
+
+
+def _list() -> Screen[Any]:
+    from batchdeck_tui.screens.runs import RunsScreen  # whoever opens one run needs no list of them
+
+    return RunsScreen()
 
 
 def _freeze() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import work
 
 from batchdeck.model import Event, Sample
 from batchdeck_tui.bridge import RunBridge
-from batchdeck_tui.screens.chartsview import ChartsScreen
 from batchdeck_tui.screens.tuning import TuningScreen
 from batchdeck_tui.widgets.charts import Charts
+
+if TYPE_CHECKING:
+    from batchdeck_tui.screens.chartsview import ChartsScreen
 
 
 class ChartingScreen(TuningScreen):
@@ -53,6 +56,8 @@ class ChartingScreen(TuningScreen):
         if self._now is None or self._charts is not None:
             return
         beside = self.query_one(Charts)
+        from batchdeck_tui.screens.chartsview import ChartsScreen  # loaded beside the loop, after the first paint
+
         self._charts = ChartsScreen(self, self._now, beside.history, beside.window)
         await self.app.push_screen_wait(self._charts)
         self._charts = None

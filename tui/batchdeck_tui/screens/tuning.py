@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import work
 
@@ -15,9 +16,11 @@ from batchdeck_tui.autotune import is_auto
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.screens.knobs import WORKING
 from batchdeck_tui.screens.limiting import LimitingScreen
-from batchdeck_tui.screens.tune import TuneScreen
 from batchdeck_tui.turns import Turn, turns
 from batchdeck_tui.widgets.turnstrip import TurnStrip
+
+if TYPE_CHECKING:
+    from batchdeck_tui.screens.tune import TuneScreen
 
 TUNING = ("tune", "autotune")
 """Actions that apply only in some states."""
@@ -110,6 +113,8 @@ class TuningScreen(LimitingScreen):
     async def action_tune(self) -> None:
         if self._now is None or self._tune is not None:
             return
+        from batchdeck_tui.screens.tune import TuneScreen  # loaded beside the loop, after the first paint
+
         self._tune = TuneScreen(self, self._now)
         await self.app.push_screen_wait(self._tune)
         self._tune = None

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from rich.cells import cell_len
 
 from batchdeck_tui.widgets.cells import fit, many_lines, one_line
 from batchdeck_tui.widgets.styled import Line, Part, indented, wrapped
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 DEEPEST = 8
 """Levels of lists and quotes that are set in; those within stand below each other."""
@@ -24,6 +27,8 @@ _MARKS = {"strong": "strong", "em": "emphasis", "s": "label"}
 
 @cache
 def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # loaded beside the loop, after the first paint
+
     return MarkdownIt("commonmark", {"maxNesting": NESTED}).enable(["table", "strikethrough"])
 
 
