@@ -6,6 +6,8 @@ size the words are kept once, since the theme must not change them.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from textual.widgets import Input
 
 from batchdeck_tui.app import BatchdeckApp
 from batchdeck_tui.messages import SnapshotReady
+from batchdeck_tui.screens.diffview import DiffScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.theme import DARK, LIGHT
 from tests.tui.console import page, until
@@ -100,6 +103,8 @@ async def still(pilot: Pilot[None], app: BatchdeckApp) -> str:
 
 @pytest.mark.parametrize("name", SCREENS)
 async def test_a_screen_looks_as_it_did(runs: Path, name: str, snapshot: SnapshotAssertion) -> None:
+    with contextlib.closing(sqlite3.connect(runs / "reviews.db")) as db, db:
+        db.execute("UPDATE attempts SET text = 'red and a link' WHERE idx = 5 AND outcome != 'ok'")
     app = BatchdeckApp(runs / "reviews.db", wall=lambda: NOW)
     app.animation_level = "none"
     async with app.run_test(size=SIZES[-1], notifications=False) as pilot:
@@ -113,6 +118,7 @@ async def test_a_screen_looks_as_it_did(runs: Path, name: str, snapshot: Snapsho
             else:
                 await pilot.press(key)
             await still(pilot, app)
+        assert name != "difference" or isinstance(app.screen, DiffScreen)
         for width, height in SIZES:
             await pilot.resize_terminal(width, height)
             shown = {}

@@ -19,7 +19,7 @@ class Habit(NamedTuple):
 
 
 HABITS: dict[str, Habit] = {
-    "ascii": Habit("ASCII only", "for fonts without symbols; what a model wrote is shown so too", "BATCHDECK_ASCII"),
+    "ascii": Habit("ASCII only", "for fonts without symbols; of models' words too", "BATCHDECK_ASCII"),
     "calm": Habit("Less motion", "two frames a second, nothing slides or blinks", "BATCHDECK_REDUCED_MOTION"),
     "bell": Habit("Bell", "rings when the run on the screen has ended", "BATCHDECK_BELL"),
     "notify": Habit("Notification", "the terminal tells the desktop that it has (OSC 9)", "BATCHDECK_NOTIFY"),
