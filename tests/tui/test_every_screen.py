@@ -55,8 +55,9 @@ SCREENS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times of day are the same everywhere."""
+def same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times of day, and the folder that a file is written to."""
+    monkeypatch.chdir("/")
     for name in ("NO_COLOR", "COLORTERM", "TERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TZ", "UTC")

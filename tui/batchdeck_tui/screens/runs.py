@@ -68,6 +68,7 @@ class RunsScreen(RunActsScreen):
 
     def on_mount(self) -> None:
         self.set_interval(EVERY, self._look)
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._draw())  # the cells name their colours
 
     def on_resize(self) -> None:
         self._draw()
