@@ -40,10 +40,16 @@ from batchdeck.control.client import ControlClient
 from batchdeck.model import ENDINGS, Command, Snapshot
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.app import BatchdeckApp
+from batchdeck_tui.theme import DARK, LIGHT
 
 HERE = Path(__file__).parent
-NAMES = ("run-160x48", "run-80x24", "detail", "runs", "launch", "help", "tune")
-LARGEST = 300_000
+SCREENS = (
+    "run-160x48", "run-80x24", "detail", "charts", "events", "limits", "preferences", "runs", "launch", "help", "tune",
+)  # fmt: skip
+NAMES = (*SCREENS, *(f"{name}-light" for name in SCREENS))
+SESSION = "session"
+"""A few moments of one run as one picture that moves."""
+LARGEST, LARGEST_SESSION = 300_000, 900_000
 """Bytes a picture may have."""
 PATIENCE = 120.0
 SIM = {"seed": 7, "ttft_ms": 500, "token_rate": 40, "rpm": 600, "tpm": 33_000, "burst": 0.1, "stranger": 0.1}
@@ -52,7 +58,11 @@ SLOTS = {"seed": 7, "ttft_ms": 300, "slots": 16}
 """A server that answers 16 at a time: above that, requests wait for each other."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 FONT = "DejaVu Sans Mono"
-Save = Callable[[str, App[None]], None]
+IN_FLIGHT = re.compile(r"attempt \d+ · [a-z ]+ · (\d+) tokens")
+"""What the detail pane says of an answer that is on its way."""
+Save = Callable[[str, Pilot[None]], Coroutine[Any, Any, None]]
+Frame = tuple[str, float]
+"""An exported SVG, and for how many seconds it stands."""
 
 
 # Runs
@@ -156,44 +166,90 @@ async def draw(run: Path, save: Save) -> None:
         await until(pilot, streams(8), "rows in flight")
         await until(pilot, lambda text: "→ 34" in text, "the mark of the new cap")
         await until(pilot, lambda text: "24 → 34" in text and "settling" not in text, "what the turn did")
-        save("run-160x48", pilot.app)
+        await save("run-160x48", pilot)
         await open_streaming(pilot)
-        save("detail", pilot.app)
+        await save("detail", pilot)
         await pilot.press("question_mark")
         await until(pilot, lambda text: "In a run" in text, "the help")
-        save("help", pilot.app)
+        await save("help", pilot)
+        await pilot.press("escape", "escape")
+        for key, name, sign in (
+            ("C", "charts", "E2E latency"), ("e", "events", "concurrency"), ("L", "limits", "requests a minute"),
+            ("comma", "preferences", "ASCII only"),
+        ):  # fmt: skip
+            await pilot.press(key)
+            await until(pilot, lambda text: sign in text, name)  # noqa: B023
+            if name == "charts":
+                await until(pilot, lambda text: text.count("→ 34") >= 6, "all charts")
+            await save(name, pilot)
+            await pilot.press("escape")
+            await until(pilot, lambda text: "try" in text or "tries" in text, "the run again")
     async with console(run, 80, 24) as pilot:
         await reached(run, lambda now: now.in_flight >= 8)
         await until(pilot, lambda text: streams(4)(text) and "→ 34" in text, "rows in flight and the mark")
-        save("run-80x24", pilot.app)
+        await save("run-80x24", pilot)
     async with console(None, 120, 24) as pilot:
         await until(pilot, lambda text: all(word in text for word in ("questions", "interrupted", "/s")), "the runs")
-        save("runs", pilot.app)
+        await save("runs", pilot)
         await pilot.press("n")
         await until(pilot, lambda text: "New run" in text, "the form")
         await pilot.press(*"support-tickets.jsonl", "tab", *"Answer in French: {{prompt}}")
         await until(pilot, lambda text: "first request" in text and "Answer in French: Summ" in text, "the preview")
-        save("launch", pilot.app)
+        await save("launch", pilot)
+
+
+async def record(run: Path, frames: list[Frame]) -> None:
+    """Some moments of a run in a small terminal."""
+
+    async def keep(seconds: float) -> None:
+        frames.append((without_addresses(pilot.app.export_screenshot(title="batchdeck")), seconds))
+
+    async with console(run, 80, 24) as pilot:
+        for least in (2, 5, 9):
+            await reached(run, lambda now: now.samples >= least and now.in_flight >= 8)  # noqa: B023
+            await until(pilot, streams(4), "rows in flight")
+            await keep(1.2)
+        await pilot.press("]")
+        await until(pilot, lambda text: "→ 34" in text, "the mark of the new cap")
+        await keep(2.0)
+        await open_streaming(pilot)
+        await keep(2.0)
+        await pilot.press("escape", "t")
+        await until(pilot, lambda text: "back" in text and "settles" in text, "the tune screen")
+        await keep(2.0)
+        await pilot.press("escape", "C")
+        await until(pilot, lambda text: "live" in text and "→ 34" in text, "all charts")
+        await keep(2.0)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda text: "reviews" in text and "new run" in text, "the runs")
+        await keep(1.5)
 
 
 async def draw_tune(run: Path, save: Save) -> None:
     """Find the knee as a person would: return tries the next level, until a curve says what to set."""
     async with console(run, 150, 40) as pilot:
-        await until(pilot, lambda text: "throughput" in text, "the charts")
+        await until(pilot, lambda text: "throughput" in text and "tune" in text, "the charts, and the engine's word")
         await pilot.press("t")
         for keys in (["enter"], ["enter"], ["enter"], ["right_square_bracket"] * 2, ["enter"]):
             await until(pilot, lambda text: seconds_here(text) >= 12, "a level that is measured")
+            before = cap(painted(pilot.app))
             await pilot.press(*keys)
-            await until(pilot, lambda text: not seconds_here(text), "another level")
+            await until(pilot, lambda text: cap(text) != before, "another level")  # noqa: B023
         await until(
             pilot, lambda text: seconds_here(text) >= 12 and "is enough" in text and said_to_do(text), "the knee"
         )
-        save("tune", pilot.app)
+        await save("tune", pilot)
 
 
 def said_to_do(text: str) -> bool:
     """Whether the footer is painted, and offers what the head says."""
     return "back" in text and ("set it" in text) == ("⏎ sets" in text)
+
+
+def cap(text: str) -> str:
+    """How many may be in flight, by the head of the screen."""
+    found = re.search(r"^/(\d+)", text, re.M)
+    return found[1] if found else ""
 
 
 def seconds_here(text: str) -> int:
@@ -209,9 +265,9 @@ async def open_streaming(pilot: Pilot[None]) -> None:
         await pilot.press("l")
         await until(pilot, streams(3), "rows in flight")
         await pilot.press("enter")
-        await until(pilot, lambda text: "attempts" in text or "streaming" in text, "the detail")
-        while "streaming" in (text := painted(pilot.app)):
-            if (found := re.search(r"(\d+) tokens", text)) and int(found[1]) >= 45:
+        await until(pilot, lambda text: "attempts" in text or IN_FLIGHT.search(text) is not None, "the detail")
+        while found := IN_FLIGHT.search(painted(pilot.app)):
+            if int(found[1]) >= 45:
                 return
             await pilot.pause(0.1)
         await pilot.press("escape")
@@ -238,13 +294,32 @@ def without_addresses(svg: str) -> str:
     return svg.replace("Fira Code", FONT)
 
 
-def check_picture(name: str, svg: str, private: list[str]) -> None:
+def moving(frames: list[Frame]) -> str:
+    """One SVG that shows one frame after the other, for ever; the first one where motion is not wanted."""
+    box = re.search(r'viewBox="[^"]+"', frames[0][0])
+    assert box is not None
+    whole, begun = sum(seconds for _, seconds in frames), 0.0
+    rules, groups = [], []
+    for number, (svg, seconds) in enumerate(frames):
+        first, last = 100 * begun / whole, 100 * (begun + seconds) / whole
+        hidden = "" if number == 0 else "0%{visibility:hidden}"
+        stands = f"{first:.2f}%{{visibility:visible}}{last:.2f}%{{visibility:hidden}}"
+        rules.append(f"@keyframes f{number}{{{hidden}{stands}}}")
+        rules.append(f".f{number}{{animation:f{number} {whole:.1f}s step-end infinite}}")
+        groups.append(f'<g class="f f{number}">{svg}</g>')
+        begun += seconds
+    still = "@media(prefers-reduced-motion:reduce){.f{animation:none!important}.f0{visibility:visible}}"
+    style = f"<style>.f{{visibility:hidden}}{still}{''.join(rules)}</style>"
+    return f'<svg {box[0]} xmlns="http://www.w3.org/2000/svg">{style}{"".join(groups)}</svg>\n'
+
+
+def check_picture(name: str, svg: str, private: list[str], largest: int = LARGEST) -> None:
     """Refuse a picture that tells of the machine it was drawn on, or that loads something, or that is too large."""
     text = html.unescape(re.sub("<[^>]*>", "", svg)).replace("\xa0", " ")
     # Model names, run names and prompts are ours; a user's name may well be a word in them.
     found = [word for word in private if len(word) > 3 and word in text]
     hosts = set(re.findall(r"https?://[\w.-]+", svg)) - {"http://www.w3.org"}
-    if found or hosts or len(svg.encode()) > LARGEST:
+    if found or hosts or len(svg.encode()) > largest:
         raise SystemExit(f"{name}.svg: {len(svg.encode()):,} bytes, tells of {found}, names {hosts}")
 
 
@@ -284,10 +359,10 @@ def workshop() -> Iterator[Path]:
             os.chdir(before)
 
 
-def picture(run: Path, how: Callable[[Path, Save], Coroutine[Any, Any, None]], save: Save) -> None:
+def picture(run: Path, how: Callable[[Path], Coroutine[Any, Any, None]]) -> None:
     """Have pictures taken of a live run, which is gone afterwards."""
     try:
-        asyncio.run(how(run, save))
+        asyncio.run(how(run))
         asyncio.run(cancel(run))
     finally:
         end_engine(run)
@@ -296,24 +371,35 @@ def picture(run: Path, how: Callable[[Path, Save], Coroutine[Any, Any, None]], s
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the README's pictures from the real console on a real run.")
     parser.add_argument("--svg-only", action="store_true", help="no PNG")
-    parser.add_argument("--only", choices=["run", "tune"], help="the pictures of one of the two runs that are drawn")
+    parser.add_argument("--only", choices=["run", "tune", "session"], help="the pictures of one of the runs")
     options = parser.parse_args()
     with workshop() as folder:
         private = [str(folder), str(HERE.parent), str(Path.home()), getpass.getuser(), socket.gethostname()]
         drawn: list[str] = []
 
-        def save(name: str, app: App[None]) -> None:
-            svg = without_addresses(app.export_screenshot(title="batchdeck"))
-            check_picture(name, svg, private)
+        def keep(name: str, svg: str, largest: int = LARGEST) -> None:
+            check_picture(name, svg, private, largest)
             (HERE / f"{name}.svg").write_text(svg, encoding="utf-8")
             print(f"{name}.svg  {len(svg.encode()):,} bytes")
-            drawn.append(name)
 
-        if options.only != "tune":
+        async def save(name: str, pilot: Pilot[None]) -> None:
+            """In dark and in light."""
+            for theme, ending in ((LIGHT, "-light"), (DARK, "")):
+                pilot.app.theme = theme.name
+                await pilot.pause(0.3)
+                keep(name + ending, without_addresses(pilot.app.export_screenshot(title="batchdeck")))
+                drawn.append(name + ending)
+
+        if options.only in (None, "run"):
             older_runs()
-            picture(launch("questions", 500, "--detach", "-c", "24", **SIM), draw, save)
-        if options.only != "run":
-            picture(launch("levels", 4_000, "--detach", "-c", "4", **SLOTS), draw_tune, save)
+            picture(launch("questions", 500, "--detach", "-c", "24", **SIM), lambda run: draw(run, save))
+        if options.only in (None, "tune"):
+            picture(launch("levels", 4_000, "--detach", "-c", "4", **SLOTS), lambda run: draw_tune(run, save))
+        if options.only in (None, "session"):
+            frames: list[Frame] = []
+            session = {**SIM, "rpm": 6_000, "tpm": 330_000, "seed": 11}
+            picture(launch("reviews", 900, "--detach", "-c", "24", **session), lambda run: record(run, frames))
+            keep(SESSION, moving(frames), LARGEST_SESSION)
     chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if chromium is None and not options.svg_only:
         print("no PNG drawn: it needs Chromium or Chrome, with the DejaVu fonts", file=sys.stderr)

@@ -29,8 +29,8 @@ def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_every_picture_that_is_drawn_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = module("render", monkeypatch).NAMES
-    drawn = {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    render = module("render", monkeypatch)
+    drawn = {f"{name}.{kind}" for name in render.NAMES for kind in ("svg", "png")} | {f"{render.SESSION}.svg"}
     assert {path.name for path in FOLDER.iterdir() if path.suffix in (".svg", ".png")} == drawn
 
 
@@ -41,7 +41,17 @@ def test_a_picture_loads_nothing_and_tells_of_no_machine(picture: Path) -> None:
     assert "@font-face" not in svg
     text = re.sub("<[^>]*>", "", svg)
     assert not re.search(r"/(home|Users|root|tmp|var|work)/|@\w+:", text)
-    assert picture.stat().st_size < 300_000
+    assert picture.stat().st_size < (900_000 if picture.stem == "session" else 300_000)
+
+
+def test_one_frame_stands_at_each_moment_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    render = module("render", monkeypatch)
+    frame = '<svg viewBox="0 0 10 10" xmlns="http://www.w3.org/2000/svg"><text>{}</text></svg>'
+    svg = render.moving([(frame.format(name), seconds) for name, seconds in (("a", 1.0), ("b", 2.0), ("c", 1.0))])
+    assert 'viewBox="0 0 10 10"' in svg
+    spans = re.findall(r"([\d.]+)%\{visibility:visible\}([\d.]+)%\{visibility:hidden\}", svg)
+    assert spans == [("0.00", "25.00"), ("25.00", "75.00"), ("75.00", "100.00")]
+    assert "prefers-reduced-motion" in svg
 
 
 @pytest.mark.parametrize("picture", sorted(FOLDER.glob("*.png")), ids=lambda path: path.name)
