@@ -35,6 +35,8 @@ def workshop() -> Iterator[Path]:
     """A folder with a data folder of its own for every process started from here; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="batchdeck-benchmark-") as folder:
         os.environ["BATCHDECK_HOME"] = str(Path(folder, "home"))
+        # An installed package is compiled; without this each process would compile ours anew.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         yield Path(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import select
 import signal
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BatchdeckError as error:
             print(f"batchdeck: {error}", file=sys.stderr)
             return EXIT_USAGE
+    gc.disable()  # until the first frame is out: what is loaded for it stays, and looking through it takes a tenth
     from batchdeck_tui.app import BatchdeckApp
 
     app = BatchdeckApp(options.run)

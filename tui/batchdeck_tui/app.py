@@ -196,3 +196,4 @@ def _freeze() -> None:
     """Take what was built so far out of the garbage collector's sight: a full collection stops the paint for 15 ms."""
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import NoReturn
 
 import click
 
-from batchdeck import config, lock
+from batchdeck import config
 from batchdeck.cli.consoleoptions import console_options
 from batchdeck.errors import UsageError
-from batchdeck.model import ENDINGS
 
 
 def has_terminal() -> bool:
@@ -30,6 +28,7 @@ def open_console(run: Path | None) -> NoReturn:
 
 def newest_run() -> Path:
     """The newest run with an engine, else the newest of all. Raises ``UsageError`` when there is none."""
+    from batchdeck import lock
     from batchdeck.cli.known import readable
 
     newest: Path | None = None
@@ -45,7 +44,9 @@ def newest_run() -> Path:
 async def _stream(run: Path) -> None:
     import msgspec
 
+    from batchdeck import lock
     from batchdeck.control.client import ControlClient
+    from batchdeck.model import ENDINGS
     from batchdeck.store.reader import RunReader
 
     info = lock.probe(run)
@@ -79,6 +80,8 @@ def command(run: str | None, as_json: bool) -> None:
     """
     path = config.find_run(run) if run else newest_run()
     if as_json:
+        import asyncio  # the console is another process: for it nothing is loaded here that it does not need
+
         asyncio.run(_stream(path))
         return
     if not has_terminal():
