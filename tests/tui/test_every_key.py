@@ -187,6 +187,8 @@ KEYS: dict[Scope, dict[str, Press]] = {
     "diff": {
         "turn(-1)": Press(lambda stage: stage.screen.pair),
         "turn(1)": Press(lambda stage: stage.screen.pair),
+        "turn_right(-1)": Press(lambda stage: stage.screen.pair),
+        "turn_right(1)": Press(lambda stage: stage.screen.pair),
         "back": Press(shown, (), ("escape",)),
     },
     "runs": {

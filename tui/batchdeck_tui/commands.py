@@ -35,6 +35,7 @@ _CAP = Binding.Group("cap", compact=True)
 _READ = Binding.Group("read", compact=True)
 _ZOOM = Binding.Group("zoom", compact=True)
 _TENS = Binding.Group("by ten", compact=True)
+_STEP = Binding.Group("row", compact=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +246,8 @@ VERBS: tuple[Verb, ...] = (
         keys="J",
         shown="J",
         action="step(1)",
+        label="row",
+        group=_STEP,
         title="Next row's detail",
         does="K, the row before; while the detail has the keys too",
     ),
@@ -253,6 +256,8 @@ VERBS: tuple[Verb, ...] = (
         keys="K",
         shown="K",
         action="step(-1)",
+        label="row",
+        group=_STEP,
         title="Detail of the row before",
         does="as J, the other way",
     ),
@@ -1044,6 +1049,22 @@ VERBS: tuple[Verb, ...] = (
         label="newer",
         title="A newer attempt",
         does="at the left",
+    ),
+    Verb(
+        scope="diff",
+        keys="H",
+        shown="H",
+        action="turn_right(-1)",
+        title="An older one at the right",
+        does="at first the last one stands there",
+    ),
+    Verb(
+        scope="diff",
+        keys="L",
+        shown="L",
+        action="turn_right(1)",
+        title="A newer one at the right",
+        does="as H, the other way",
     ),
     Verb(
         scope="diff",

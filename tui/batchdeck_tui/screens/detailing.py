@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from textual import on, work
+from textual.binding import ActiveBinding
 
 from batchdeck.errors import StoreError
 from batchdeck.format import some
@@ -21,6 +23,8 @@ from batchdeck_tui.widgets.detail import DetailPane
 from batchdeck_tui.widgets.prompttext import prompt_text
 from batchdeck_tui.widgets.results import ResultsTable
 
+UNSAID = ("limits", "pause", "drain", "cancel", "retry", "open")
+"""Actions that the footer leaves out while the pane is open: they apply, but in 80 cells its own come first."""
 DETAIL = ("form", "zoom", "unfold", "copy_prompt", "diff", "step")
 """Actions that apply while the pane is open."""
 
@@ -36,6 +40,18 @@ class DetailingScreen(ClassesScreen):
     @property
     def pane(self) -> DetailPane:
         return self.query_one("#detail", DetailPane)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """What the footer names, and which keys apply."""
+        found = super().active_bindings
+        actions = {entry.binding.action for entry in found.values()}
+        # a live run with failures has so many that the last ones, which lead out, would not be seen
+        unsaid = UNSAID if self._opened is not None else ("open",) if {"pause", "retry"} <= actions else ()
+        return {
+            key: entry._replace(binding=replace(entry.binding, show=False)) if entry.binding.action in unsaid else entry
+            for key, entry in found.items()
+        }
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in DETAIL and self._opened is None:

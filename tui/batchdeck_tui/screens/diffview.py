@@ -113,13 +113,21 @@ class DiffScreen(Screen[None]):
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return len(self._attempts) > 2 if action == "turn" else True
+        return len(self._attempts) > 2 if action in ("turn", "turn_right") else True
 
     def action_turn(self, step: int) -> None:
         """Compare with the attempt before the one at the left, or the one after it."""
-        places = [place for place in range(len(self._attempts)) if place != self._right]
-        self._left = places[(places.index(self._left) + step) % len(places)]
+        self._left = self._beside(self._left, self._right, step)
         self._compare()
+
+    def action_turn_right(self, step: int) -> None:
+        self._right = self._beside(self._right, self._left, step)
+        self._compare()
+
+    def _beside(self, place: int, other: int, step: int) -> int:
+        """The attempt before or after the one at ``place``, round and round, but for the one on the other side."""
+        places = [one for one in range(len(self._attempts)) if one != other]
+        return places[(places.index(place) + step) % len(places)]
 
     def action_back(self) -> None:
         self.dismiss()
