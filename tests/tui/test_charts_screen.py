@@ -243,10 +243,10 @@ async def test_beside_the_table_the_mouse_reads_too(run: Path) -> None:
         built = chart.builds
         await pilot.hover(chart, offset=(20, 3))
         await until(pilot, lambda: charts.cursor is not None)
-        assert CURSOR in read(charts.query_one("#chart-hits", Chart))
+        await until(pilot, lambda: CURSOR in read(charts.query_one("#chart-hits", Chart)))  # one is painted after another
         await pilot.hover("#header")
         await until(pilot, lambda: charts.cursor is None)
-        assert CURSOR not in read(charts.query_one("#chart-hits", Chart))
+        await until(pilot, lambda: CURSOR not in read(charts.query_one("#chart-hits", Chart)))
         assert chart.builds == built
 
 
