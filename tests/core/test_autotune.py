@@ -272,6 +272,17 @@ def test_whatever_comes_the_cap_stays_within_its_bounds(
                 loop.allowed = chance.choice([1, 3, math.inf])
 
 
+def test_what_was_measured_below_the_least_is_gone_when_a_hand_raises_it() -> None:
+    """Else it would look for the knee between that and the cap, below what it may."""
+    loop = Loop(lambda now, busy: (0.3, 1.0, 10), 1, 3)
+    loop.policy.turned(loop.now, 1, 1)
+    loop.run(200)
+    loop.policy.turned(loop.now, 3, 3)
+    for _ in range(600):
+        loop.run(1)
+        assert loop.cap == 3
+
+
 def test_a_generation_of_failures_is_no_measurement() -> None:
     """A server that fails everything for a while, in the middle of the climb."""
     policy = Autotune(4, 1, 100, 0.0)

@@ -154,6 +154,11 @@ class BatchdeckApp(App[None]):
             self._driver.give_up()
         super().exit(result, return_code, message)
 
+    async def _shutdown(self) -> None:
+        # Before its widgets go: what a worker has asked for may come in that very moment.
+        self.workers.cancel_all()
+        await super()._shutdown()
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield from palette(screen)
         for command in super().get_system_commands(screen):

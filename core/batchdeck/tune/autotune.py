@@ -144,7 +144,7 @@ class Autotune:
     def turned(self, now: float, least: int, cap: int) -> None:
         """A person turned the cap, and wants no more than that, nor fewer than ``least``."""
         self.least, self.most = least, cap
-        self._home, self._known = None, {n: stay for n, stay in self._known.items() if n <= cap}
+        self._home, self._known = None, {n: stay for n, stay in self._known.items() if least <= n <= cap}
         self.phase, self.sentence = "measuring", f"{cap} by hand, and no more by itself"
         self._moved(cap, now, self._in_flight)
 
