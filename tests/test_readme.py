@@ -57,7 +57,7 @@ def test_every_code_block_is_of_a_kind_that_is_tested() -> None:
 def test_the_command_that_runs_the_tests_is_the_one_that_ci_runs() -> None:
     (block,) = blocks("tests")
     assert block.strip() == (
-        "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest -n 2"
+        "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest -n 4"
     )
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     (pattern,) = re.findall(r're\.search\(r"(.*?)", text, re\.S\)', ci)

@@ -243,7 +243,8 @@ async def test_beside_the_table_the_mouse_reads_too(run: Path) -> None:
         built = chart.builds
         await pilot.hover(chart, offset=(20, 3))
         await until(pilot, lambda: charts.cursor is not None)
-        await until(pilot, lambda: CURSOR in read(charts.query_one("#chart-hits", Chart)))  # one is painted after another
+        # one is painted after another
+        await until(pilot, lambda: CURSOR in read(charts.query_one("#chart-hits", Chart)))
         await pilot.hover("#header")
         await until(pilot, lambda: charts.cursor is None)
         await until(pilot, lambda: CURSOR not in read(charts.query_one("#chart-hits", Chart)))
