@@ -14,7 +14,7 @@ from batchdeck.errors import BatchdeckError, UsageError
 
 APPLICATION_ID = 0x42444B31
 """``BDK1``: tells a run file from any other SQLite file."""
-SCHEMA = 3
+SCHEMA = 4
 """The newest run file that is understood: as many as there are migrations."""
 
 

@@ -224,12 +224,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """Measured by the engine's clock. ``ttft``: send to first token. ``itl``: mean gap of tokens. ``seconds``: E2E."""
+    """Measured by the engine's clock, from one moment. ``connect``: until it went out on a connection, which is soon on
+    one that was kept. ``ttft``: to the first token. ``seconds``: E2E. ``itl``: mean gap of tokens.
+    """
 
     started_at: float
     seconds: float
     ttft: float | None = None
     itl: float | None = None
+    connect: float | None = None
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -607,6 +610,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     sends: int
     headers: dict[str, str]
+    connect: float | None = None
 
 
 class Detail(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,7 +45,9 @@ def test_one_seed_gives_one_event_log(stormy: Rig, tmp_path: Path) -> None:
     second, _ = stormy_run(tmp_path / "second.db")
     assert len(first.trace) > 350
     assert first.trace == second.trace
-    ledger = "SELECT idx, number, outcome, error_type, text, started_at, seconds, ttft FROM attempts ORDER BY id"
+    ledger = (
+        "SELECT idx, number, outcome, error_type, text, started_at, seconds, ttft, connect FROM attempts ORDER BY id"
+    )
     assert ask(first.path, ledger) == ask(second.path, ledger)
     assert ask(first.path, "SELECT * FROM samples") == ask(second.path, "SELECT * FROM samples")
     other, _ = stormy_run(tmp_path / "other.db", seed=2, items=40)
@@ -70,6 +72,9 @@ def test_every_item_settles_once_and_the_books_balance(stormy: Rig, tmp_path: Pa
         assert sum(getattr(sample, name) for sample in samples) == getattr(counts, name), name
     assert sum(sample.dt for sample in samples) == pytest.approx(counts.seconds)
     assert rig.engine.journal.samples == len(samples)
+
+    strange = "connect NOT BETWEEN 0 AND coalesce(ttft, seconds) OR (sends > 0 AND connect IS NULL)"
+    assert ask(rig.path, f"SELECT count(*) FROM attempts WHERE {strange}") == [(0,)]
 
     tally = rig.tally
     assert counts.sends == counts.attempts == tally.requests

@@ -60,7 +60,10 @@ def test_a_run_of_an_older_batchdeck_is_read_as_it_is_and_gone_on_with(
     with monkeypatch.context() as older:
         older.setattr("batchdeck.store.migrations.MIGRATIONS", MIGRATIONS[:version])
         file = create(path, 3)
+    # The statement is today's: what it writes more than the older one did is taken away again.
+    file.conn.execute("ALTER TABLE attempts ADD COLUMN connect REAL")
     settle(file, settlement(0))
+    file.conn.execute("ALTER TABLE attempts DROP COLUMN connect")
     known = {name for _, name, *_ in file.conn.execute("PRAGMA table_info(samples)")}
     values = {name: value for name, value in msgspec.to_builtins(SAMPLE).items() if name in known}
     texts = [msgspec.json.encode(value) if isinstance(value, dict) else value for value in values.values()]
@@ -73,6 +76,10 @@ def test_a_run_of_an_older_batchdeck_is_read_as_it_is_and_gone_on_with(
         with RunReader(path) as reader:
             assert reader.meta().config == CONFIG
             assert [row.state for row in reader.window(0, 3)][:2] == ["done", states[1]]
+            detail = reader.detail(0)
+            assert detail is not None
+            assert detail.attempts[0].ttft == 0.5
+            assert detail.attempts[0].connect is None
             return reader.samples()
 
     states = ["done", "queued"]

@@ -76,6 +76,14 @@ def test_a_headless_run_answers_everything_and_exports_in_order(tmp_path: Path) 
     assert [row["index"] for row in rows] == list(range(50))
     assert all(row["state"] == "done" and "simulated" in row["text"] and row["attempts"] == 1 for row in rows)
     assert all(0 < row["ttft"] <= row["seconds"] and row["finish_reason"] == "stop" for row in rows)
+    with RunReader(db) as reader:
+        told = [reader.detail(index) for index in range(50)]
+    ledger = [one.attempts[0] for one in told if one is not None]
+    assert len(ledger) == 50
+    assert all(0 <= (one.connect or 0) <= (one.ttft or 0) for one in ledger)
+    assert max(one.connect or 0 for one in ledger) > 2 * min(one.connect or 0 for one in ledger), (
+        "of the kept ones, none"
+    )
 
 
 @pytest.mark.parametrize("stream", ["--stream", "--no-stream"])

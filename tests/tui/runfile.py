@@ -117,7 +117,7 @@ def make_run(
             )
         for i in range(min(n, settled)):
             db.conn.executemany(
-                f"INSERT INTO attempts VALUES ({', '.join('?' * 25)})",
+                f"INSERT INTO attempts VALUES ({', '.join('?' * 26)})",
                 _attempts(i, i in failed, texts.get(i), retried.get(i, 0), rng),
             )
         _insert(db, "samples", samples)
@@ -134,7 +134,7 @@ def settle(path: Path, idx: int, text: str) -> None:
     db = Database(str(path))
     with db.conn:
         db.conn.executemany(
-            f"INSERT INTO attempts VALUES ({', '.join('?' * 25)})", _attempts(idx, False, text, 0, random.Random(idx))
+            f"INSERT INTO attempts VALUES ({', '.join('?' * 26)})", _attempts(idx, False, text, 0, random.Random(idx))
         )
         db.conn.execute(
             "UPDATE items SET state = 'done', result_attempt = ?, seq = (SELECT max(seq) + 1 FROM items) WHERE idx = ?",
@@ -247,6 +247,7 @@ def _attempt(
         "{}",
         "zlib",
         zlib.compress(text.encode("utf-8", "replace")),
+        0.05,
     )
 
 

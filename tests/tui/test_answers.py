@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from batchdeck.model import AttemptRow
 from batchdeck_tui.remembered import recall
 from batchdeck_tui.screens.diffview import DiffPane, DiffScreen
 from batchdeck_tui.widgets.answertext import MOST, answer_lines
-from batchdeck_tui.widgets.attempttext import headers_that_matter
+from batchdeck_tui.widgets.attempttext import headers_that_matter, timing_bar
 from batchdeck_tui.widgets.difftext import diff_lines
 from batchdeck_tui.widgets.jsonlines import field_lines, find_json, json_lines
 from batchdeck_tui.widgets.markdownlines import markdown_lines
@@ -171,6 +172,42 @@ def test_headers_tell_whom_to_ask_and_what_is_left_and_no_more() -> None:
     assert "retry-after 2" in told
     assert "x-ratelimit-remaining-tokens 88␛[31m" in told
     assert "today" not in told
+
+
+def attempt(number: int, at: float, seconds: float, ttft: float | None, connect: float | None) -> AttemptRow:
+    return AttemptRow(
+        id=number, number=number, outcome="ok" if ttft else "transient", status=200 if ttft else None, error_type=None,
+        error=None, text="", finish_reason=None, model=None, tokens_in=None, tokens_out=None, tokens_cached=None,
+        cost=None, started_at=at, ttft=ttft, itl=None, seconds=seconds, sends=1, headers={}, connect=connect,
+    )  # fmt: skip
+
+
+def test_a_bar_shows_what_an_attempt_waited_for() -> None:
+    refused, answered = attempt(1, 100.0, 2.0, None, 1.0), attempt(2, 104.0, 6.0, 3.0, 1.0)
+
+    def bar(one: AttemptRow, width: int = 20) -> str:
+        return "".join(text for text, _ in timing_bar(one, 100.0, 10.0, width)).strip()
+
+    assert bar(refused) == "--▒▒"
+    assert bar(answered) == "········--░░░░██████"
+    assert bar(attempt(3, 100.0, 10.0, 0.001, 0.0)) == "░" + 19 * "█", "a first token that comes at once is seen"
+    assert bar(attempt(4, 100.0, 10.0, 9.999, None)) == 19 * "░" + "█"
+
+
+@given(
+    st.floats(0, 100), st.floats(0, 100), st.none() | st.floats(0, 1), st.none() | st.floats(0, 1), st.integers(1, 200)
+)
+def test_a_bar_fits_whatever_was_measured(
+    start: float, seconds: float, ttft: float | None, connect: float | None, width: int
+) -> None:
+    first = None if ttft is None else ttft * seconds
+    opened = None if connect is None else connect * (seconds if first is None else first)
+    one = attempt(1, 1e9 + start, seconds, first, opened)
+    line = timing_bar(one, 1e9, max(start + seconds, 1e-6), width)
+    text = "".join(text for text, _ in line[1:])
+    assert 1 <= len(text) <= max(8, width)
+    assert ("▒" in text) == (first is None)
+    assert ("░" in text) == (first is not None)
 
 
 async def test_one_reads_an_answer_in_every_form_copies_and_compares(home: Path) -> None:

@@ -74,11 +74,11 @@ async def test_an_item_tells_its_whole_story(run: Path) -> None:
         for said in ("Summarise this", "stars", '"verified": true', "Whole answer.", "In two paragraphs."):
             assert said in text
         ledger = [line.split() for line in text.split("attempts ─")[1].splitlines()[1:]]
-        assert ledger[0] == ["#", "outcome", "status", "ttft", "time", "in", "out", "sends", "cost"]
+        assert ledger[0] == ["#", "outcome", "status", "connect", "ttft", "time", "in", "out", "sends", "cost"]
         assert ledger[1][:4] == ["1", "rate", "limited", "429"]
         assert next(line for line in ledger if line[0] == "3")[:3] == ["3", "ok", "200"]
         bars = [line for line in text.splitlines() if {"░", "▒"} & set(line) and "to the first" not in line]
-        assert [bar.rstrip().lstrip(" ·")[:1] for bar in bars] == ["▒", "▒", "░"], "no token came of the first two"
+        assert [bar.rstrip().lstrip(" ·-")[:1] for bar in bars] == ["▒", "▒", "░"], "no token came of the first two"
         assert "█" in bars[2]
         starts = [len(bar.strip()) - len(bar.strip().lstrip("·")) for bar in bars]
         assert starts == sorted(starts), "on one scale"

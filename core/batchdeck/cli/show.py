@@ -249,6 +249,7 @@ def _attempt_lines(attempt: AttemptRow) -> Iterator[str]:
         f"HTTP {attempt.status}" if attempt.status is not None else "",
         inert(attempt.error_type or ""),
         duration(attempt.seconds),
+        f"connected {duration(attempt.connect)}" if attempt.connect is not None and attempt.connect >= 0.001 else "",
         f"first token {duration(attempt.ttft)}" if attempt.ttft is not None else "",
         f"{count(attempt.tokens_in)} in, {count(attempt.tokens_out)} out" if attempt.tokens_out is not None else "",
         money(attempt.cost) if attempt.cost is not None else "",

@@ -37,7 +37,7 @@ class Flight:
     __slots__ = (
         "_decoder", "_limits", "_loop", "_provider", "_quiet", "abort", "beside", "body", "deadline", "deadline_kind",
         "error", "first_at", "has_stalled", "headers", "heard_at", "is_stalled", "last_at", "look_at", "on_head",
-        "order", "phase", "raw", "received", "sends", "started", "started_at", "status", "task", "text",
+        "order", "phase", "raw", "received", "sends", "sent_at", "started", "started_at", "status", "task", "text",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,8 @@ class Flight:
         self.status: int | None = None
         self.headers: tuple[tuple[str, str], ...] = ()
         self.sends = 0
+        self.sent_at: float | None = None
+        """When it went out, on a connection that stood by then; the last time, of one that was sent again."""
         self.first_at: float | None = None
         self.last_at: float | None = None
         self.beside = 1
@@ -136,6 +138,7 @@ class Flight:
 
     def sending(self) -> None:
         self.sends += 1
+        self.sent_at = self._loop.time()
         self.phase = "waiting"
 
     def head(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
@@ -182,12 +185,15 @@ class Flight:
         ended = self._loop.time()
         ttft = self.first_at - self.started if self.first_at is not None else None
         tokens = (answer.tokens_out if answer else None) or self.tokens
+        connect = self.sent_at - self.started if self.sent_at is not None else None
         itl = None
         if self.first_at is not None and self.last_at is not None and tokens > 1 and self.last_at > self.first_at:
             itl = (self.last_at - self.first_at) / (tokens - 1)
         return Settled(
             order=self.order,
-            timings=Timings(started_at=self.started_at, seconds=ended - self.started, ttft=ttft, itl=itl),
+            timings=Timings(
+                started_at=self.started_at, seconds=ended - self.started, ttft=ttft, itl=itl, connect=connect
+            ),
             status=self.status,
             headers=self.headers,
             raw=bytes(self.raw),

@@ -150,7 +150,11 @@ ALTER TABLE samples ADD COLUMN e2e TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE samples ADD COLUMN stalled INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS = (_V1, _V2, _V3)
+_V4 = """
+ALTER TABLE attempts ADD COLUMN connect REAL;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4)
 
 
 def migrate(db: Database) -> None:

@@ -37,6 +37,9 @@ CHUNK = 5_000
 NARROW = 50_000
 """The same where only their indices are read, which takes a few milliseconds."""
 
+KEPT_CONNECT = 4
+"""The schema from which on an attempt's time for its connection is kept."""
+
 _ROW = """
 SELECT i.idx, i.state, n.custom_id, n.label, substr(coalesce(a.text, ''), 1, 400), a.finish_reason, a.tokens_in,
        a.tokens_out, a.ttft, a.seconds, a.cost,
@@ -280,8 +283,14 @@ class RunReader:
         )
         if not head:
             return None
-        rows = self._all(f"SELECT {_ATTEMPT} FROM attempts WHERE idx = ? ORDER BY variant, number DESC LIMIT 200", idx)
-        attempts = tuple(_make(AttemptRow, (*row[:-1], msgspec.json.decode(row[-1]))) for row in reversed(rows))
+        # a run of an older batchdeck is read as it is, and kept no such time
+        connect = "connect" if self._one("PRAGMA user_version")[0] >= KEPT_CONNECT else "NULL"
+        rows = self._all(
+            f"SELECT {_ATTEMPT}, {connect} FROM attempts WHERE idx = ? ORDER BY variant, number DESC LIMIT 200", idx
+        )
+        attempts = tuple(
+            _make(AttemptRow, (*row[:-2], msgspec.json.decode(row[-2]), row[-1])) for row in reversed(rows)
+        )
         return _make(Detail, (*head[0], attempts))
 
     def raw(self, attempt: int) -> bytes:

@@ -48,7 +48,7 @@ KEPT_HEADERS = (
 _INSERT_ATTEMPT = (
     "INSERT INTO attempts (id, idx, variant, revision, number, request_hash, outcome, status, error_type, error, text,"
     " finish_reason, model, tokens_in, tokens_out, tokens_cached, cost, started_at, ttft, itl, seconds, sends, headers,"
-    " codec, raw) VALUES (" + ",".join("?" * 25) + ")"
+    " codec, raw, connect) VALUES (" + ",".join("?" * 26) + ")"
 )
 _SETTLE_ITEM = (
     "UPDATE items SET state = ?, result_attempt = ?, seq = ? WHERE idx = ? AND variant = ? AND state = 'queued'"
@@ -351,7 +351,7 @@ class RunFile:
             answer.tokens_out if answer else None, answer.tokens_cached if answer else None, settled.cost,
             timings.started_at, timings.ttft, timings.itl, timings.seconds, settled.sends,
             msgspec.json.encode(headers).decode(), "zlib-cut" if settled.raw_cut else "zlib",
-            zlib.compress(settled.raw, 1),
+            zlib.compress(settled.raw, 1), timings.connect,
         )  # fmt: skip
 
     def _count(self, settlement: Settlement) -> None:

@@ -11,8 +11,10 @@ from batchdeck_tui.widgets.cells import fit, one_line, wrap
 from batchdeck_tui.widgets.styled import Line, Part
 
 _OUTCOMES = {"ok": "done", "rate_limited": "retried", "cancelled": "label"}
-WAITED, FIRST, STREAMED, SILENT = "·", "░", "█", "▒"
-LEGEND = f"{WAITED} before  {FIRST} to the first token  {STREAMED} streaming  {SILENT} no token came"
+QUEUED, CONNECTED, FIRST, STREAMED, SILENT = "·", "-", "░", "█", "▒"
+LEGEND = (
+    f"{QUEUED} queued  {CONNECTED} connecting  {FIRST} to the first token  {STREAMED} streaming  {SILENT} no token came"
+)
 _TELLING = re.compile(r"request-?id|retry-after|ratelimit-(remaining|reset)|processing|cf-ray|x-served|openai-version")
 """Headers that tell what one asks a provider about, or what the account had left."""
 MOST_HEADERS = 8
@@ -24,6 +26,8 @@ def attempt_lines(attempts: Sequence[AttemptRow], width: int) -> list[Line]:
         return []
     columns = [("#", 3), ("outcome", 13), ("status", 6), ("ttft", 7), ("time", 7), ("in", 6), ("out", 6)]
     columns += [("sends", 6), ("cost", 9)] if width >= 72 else []
+    if width >= 82:
+        columns.insert(3, ("connect", 8))
     if width < 52:
         columns = [column for column in columns if column[0] not in ("in", "ttft")]
     title = " ".join(fit(name, size, right=name not in ("outcome",)) for name, size in columns)
@@ -48,6 +52,7 @@ def _figures(attempt: AttemptRow, columns: Sequence[tuple[str, int]]) -> Line:
     values = {
         "#": str(attempt.number),
         "status": str(attempt.status) if attempt.status is not None else "—",
+        "connect": duration(attempt.connect),
         "ttft": duration(attempt.ttft),
         "time": duration(attempt.seconds),
         "in": short(attempt.tokens_in),
@@ -67,18 +72,21 @@ def _figures(attempt: AttemptRow, columns: Sequence[tuple[str, int]]) -> Line:
 
 def timing_bar(attempt: AttemptRow, began: float, whole: float, width: int) -> Line:
     """When the attempt was under way, of the seconds from the first attempt's start (``began``) on that all of them
-    took. Each stretch that there was has a cell at least."""
+    took. Waiting for the first token and streaming have a cell at least, connecting has only as many as it took."""
     cells = max(8, width)
     start = min(cells - 1, int((attempt.started_at - began) / whole * cells))
     size = max(1, min(cells - start, round(attempt.seconds / whole * cells)))
+    seconds = max(attempt.seconds, 1e-9)
+    connecting = min(size - 1, round(size * (attempt.connect or 0.0) / seconds))
     if attempt.ttft is None:
-        stretches = [(SILENT * size, "retried")]
+        stretches = [(SILENT * (size - connecting), "retried")]
     else:
-        share = attempt.ttft / attempt.seconds if attempt.seconds > 0 else 1.0
-        first = max(1, min(size, round(size * share))) if size > 1 else size
-        streamed = size - first if attempt.ttft < attempt.seconds else 0
-        stretches = [(FIRST * (size - streamed), "waited"), (STREAMED * streamed, "in_flight")]
-    return (("    ", "text"), (WAITED * start, "rule"), *((text, name) for text, name in stretches if text))
+        first = max(connecting + 1, min(size, round(size * attempt.ttft / seconds)))
+        if first == size > connecting + 1 and attempt.ttft < attempt.seconds:
+            first -= 1
+        stretches = [(FIRST * (first - connecting), "waited"), (STREAMED * (size - first), "in_flight")]
+    stretches = [(QUEUED * start, "rule"), (CONNECTED * connecting, "rule"), *stretches]
+    return (("    ", "text"), *((text, name) for text, name in stretches if text))
 
 
 def headers_that_matter(headers: dict[str, str]) -> str:
