@@ -8,9 +8,12 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from batchdeck import labels
 from batchdeck.errors import BatchdeckError, UsageError
+
+if TYPE_CHECKING:
+    from batchdeck import labels  # takes msgspec: no part of the way to the console's first frame
 
 APPLICATION_ID = 0x42444B31
 """``BDK1``: tells a run file from any other SQLite file."""
@@ -57,6 +60,8 @@ def labels_path() -> Path:
 
 def known_labels() -> dict[str, labels.Label]:
     """All labels by ``labels.key``; none where there is no data folder and none can be made."""
+    from batchdeck import labels
+
     try:
         return labels.read(labels_path())
     except BatchdeckError:
@@ -117,6 +122,8 @@ def register(run: Path) -> None:
 
 def forget(run: Path) -> None:
     """Take a run off the list of those kept elsewhere, and its name and tags away. Raises ``BatchdeckError``."""
+    from batchdeck import labels
+
     try:
         _entry(Path(os.path.realpath(run))).unlink(missing_ok=True)
     except OSError as error:
@@ -165,6 +172,8 @@ def find_run(name: str) -> Path:
         return exact[0]
     if is_file and path.suffix:
         return path
+    from batchdeck import labels
+
     called = known_labels()
     given = {run: called[key].name for run in runs if (key := labels.key(run)) in called}
     begun = [run for run in runs if given.get(run) == name]
