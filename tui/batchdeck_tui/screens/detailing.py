@@ -23,7 +23,7 @@ from batchdeck_tui.widgets.detail import DetailPane
 from batchdeck_tui.widgets.prompttext import prompt_text
 from batchdeck_tui.widgets.results import ResultsTable
 
-UNSAID = ("limits", "pause", "drain", "cancel", "retry", "open")
+UNSAID = ("limits", "pause", "unpause", "drain", "cancel", "retry", "open")
 """Actions that the footer leaves out while the pane is open: they apply, but in 80 cells its own come first."""
 DETAIL = ("form", "zoom", "unfold", "copy_prompt", "diff", "step")
 """Actions that apply while the pane is open."""
@@ -45,11 +45,10 @@ class DetailingScreen(ClassesScreen):
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """What the footer names, and which keys apply."""
         found = super().active_bindings
-        actions = {entry.binding.action for entry in found.values()}
-        # a live run with failures has so many that the last ones, which lead out, would not be seen
-        unsaid = UNSAID if self._opened is not None else ("open",) if {"pause", "retry"} <= actions else ()
+        if self._opened is None:
+            return found
         return {
-            key: entry._replace(binding=replace(entry.binding, show=False)) if entry.binding.action in unsaid else entry
+            key: entry._replace(binding=replace(entry.binding, show=False)) if entry.binding.action in UNSAID else entry
             for key, entry in found.items()
         }
 

@@ -45,13 +45,17 @@ class KnobsScreen(SearchScreen):
         """Whether an engine answers."""
         return isinstance(self._now, Snapshot)
 
+    def on_resize(self) -> None:
+        self.refresh_bindings()  # some depend on the width
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Which commands apply to the run as it is now."""
         now = self._now
         if not self.applies_in_search(action):
             return False
         if action == "open":
-            return not self.has_class("-narrow")
+            # A live run has so many that in 80 cells the last ones, which lead out, would not be seen.
+            return not (self.has_class("-narrow") and now is not None and now.state in WORKING)
         if action not in DEPENDENT:
             return True
         if now is None:
