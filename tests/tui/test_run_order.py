@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import pytest
 
 from batchdeck import labels
 from batchdeck.cli import root
+from batchdeck.cli.options import split_params
 from batchdeck.config import labels_path, lock_path
 from batchdeck.labels import Label
 from batchdeck.model import Limits, RunConfig
@@ -128,3 +130,10 @@ def test_a_run_of_an_address_of_ones_own_and_one_that_is_started_here_are_duplic
     assert (own.provider, own.base_url, own.other) == (CUSTOM, "http://10.0.0.5/v1", "")
     here = plan_of(RunConfig(**told, provider="sim", base_url="http://127.0.0.1:1/v1", managed={}))
     assert (here.provider, here.base_url, here.other) == ("sim", "", "")
+    managed = {"rpm": 600, "faults": {"500": 0.2}, "headers": "none"}
+    like = plan_of(RunConfig(**told, provider="sim", managed=managed))
+    given = shlex.split(like.other)
+    assert all(option.startswith("--sim-option=") for option in given)
+    assert split_params(tuple(option.removeprefix("--sim-option=") for option in given)) == managed
+    local = plan_of(RunConfig(**told, provider="local", managed={"model_path": "/models/a b.gguf"}))
+    assert shlex.split(local.other) == ["--model-path=/models/a b.gguf"]

@@ -44,6 +44,11 @@ def plan_of(config: RunConfig) -> Plan:
             other.append(f"--{name.replace('_', '-')}={settings.show(name, value)}")
     other += [f"--param={name}={json.dumps(value, ensure_ascii=False)}" for name, value in config.params.items()]
     other += [f"--header={name}: {value}" for name, value in config.headers.items()]
+    for name, value in (config.managed or {}).items():
+        if name == "model_path":
+            other.append(f"--model-path={value}")
+        else:
+            other.append(f"--sim-option={name}={json.dumps(value, ensure_ascii=False)}")
     if is_known and config.managed is None and config.base_url:
         other.append(f"--base-url={config.base_url}")
     other += ["--strict"] * config.strict + ["--no-stream"] * (not config.stream)
