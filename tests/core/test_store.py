@@ -39,6 +39,21 @@ def test_a_new_run_file_is_private_durable_and_marked(tmp_path: Path) -> None:
     assert path.read_bytes()[:15] == b"SQLite format 3"
 
 
+def test_a_run_that_has_ended_is_whole_in_its_file_while_it_is_still_open(tmp_path: Path) -> None:
+    path, copy = tmp_path / "run.db", tmp_path / "copy.db"
+    file = create(path, 2)
+    settle(file, settlement(0), settlement(1))
+    assert (tmp_path / "run.db-wal").stat().st_size > 0
+    file.begin()
+    file.end("done", "", 1.0)
+    file.commit()
+    file.checkpoint()
+    copy.write_bytes(path.read_bytes())
+    with RunReader(copy) as reader:
+        assert (reader.meta().state, reader.counts().done) == ("done", 2)
+    file.close()
+
+
 def test_a_run_file_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     create(path, 1).close()

@@ -443,6 +443,8 @@ class RunFile:
 
     def end(self, ending: str, message: str, now: float) -> None:
         self.conn.execute("UPDATE run SET ending = ?, message = ?, updated_at = ?", (ending, storable(message), now))
+        # Whoever sees that it has ended may copy the file, alone, while the engine still stands by for watchers.
+        self._wal_limit = 0
 
     def configure(self, config: RunConfig) -> None:
         self.conn.execute("UPDATE run SET config = ?", (msgspec.json.encode(config).decode(),))
