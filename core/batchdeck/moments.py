@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 LONGEST_TEXT = 64
 """Characters. No form is longer, and no parser below sees more."""
@@ -56,6 +55,8 @@ def seconds_until(text: str, now_at: float) -> float | None:
 
 
 def _until_date(text: str, now_at: float) -> float | None:
+    from email.utils import parsedate_to_datetime  # a mail library; the console reads durations, and no dates
+
     try:
         date = datetime.fromisoformat(text) if _TIMESTAMP.match(text) else parsedate_to_datetime(text)
         # A date without a zone comes back naive and would be read as local time; servers mean GMT.

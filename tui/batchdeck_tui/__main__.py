@@ -1,4 +1,4 @@
-"""``python -m batchdeck_tui [RUN_FILE] [--no-color] [--home DIR]``: the console; the command line execs this module."""
+"""``python -m batchdeck_tui [RUN_FILE] [--no-color] [--home DIR]``: the console; the command line calls ``main``."""
 
 from __future__ import annotations
 

@@ -26,8 +26,6 @@ from batchdeck_tui.habits import Habits
 from batchdeck_tui.outlet import PatientDriver
 from batchdeck_tui.plain import AsciiFilter
 from batchdeck_tui.remembered import recall, remember
-from batchdeck_tui.screens.help import HelpScreen
-from batchdeck_tui.screens.preferences import PreferencesScreen
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.theme import DARK, THEMES
 
@@ -166,10 +164,14 @@ class BatchdeckApp(App[None]):
                 yield command
 
     def action_preferences(self) -> None:
+        from batchdeck_tui.screens.preferences import PreferencesScreen
+
         if not isinstance(self.screen, PreferencesScreen):
             self.push_screen(PreferencesScreen())
 
     def action_help(self) -> None:
+        from batchdeck_tui.screens.help import HelpScreen
+
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(getattr(self.screen, "SCOPE", "app")))
 
@@ -181,7 +183,8 @@ class BatchdeckApp(App[None]):
 
 SOON = (
     "plotext", "batchdeck.control.client", "batchdeck_tui.screens.chartsview", "batchdeck_tui.screens.tune",
-    "markdown_it",
+    "batchdeck_tui.screens.columnsview", "batchdeck_tui.screens.eventlog", "batchdeck_tui.screens.help",
+    "batchdeck_tui.screens.limits", "batchdeck_tui.screens.preferences", "markdown_it",
 )  # fmt: skip
 """What is loaded once the first frame is out: beside the loop these two tenths of a second cost nobody any."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -20,10 +20,10 @@ def has_terminal() -> bool:
 
 
 def open_console(run: Path | None) -> NoReturn:
-    """Become the console process. The core never imports the console; it is found by name."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "batchdeck_tui", *([str(run)] if run else [])])
+    """Be the console from here on. The core knows nothing of it but its name; a second interpreter would take a tenth
+    of the time to the first paint."""
+    console = importlib.import_module("batchdeck_tui.__main__")
+    sys.exit(console.main([str(run)] if run else []))
 
 
 def newest_run() -> Path:

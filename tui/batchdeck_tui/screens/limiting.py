@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from textual import work
@@ -12,7 +13,9 @@ from batchdeck.model import Command, Reply, Snapshot
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.screens.knobs import WORKING, KnobsScreen
 from batchdeck_tui.screens.limitform import Change, Values, base_rpm, saying, turned, values_of
-from batchdeck_tui.screens.limits import LimitsScreen
+
+if TYPE_CHECKING:
+    from batchdeck_tui.screens.limits import LimitsScreen
 
 LIMITING = ("limits", "rpm", "undo")
 """Actions that apply only in some states."""
@@ -52,6 +55,8 @@ class LimitingScreen(KnobsScreen):
     async def action_limits(self) -> None:
         if self._now is None:
             return
+        from batchdeck_tui.screens.limits import LimitsScreen
+
         self._form = LimitsScreen(self._now, self.door.wall)
         change = await self.app.push_screen_wait(self._form)
         self._form = None

@@ -23,8 +23,6 @@ from batchdeck_tui.bridge import Found, RunBridge
 from batchdeck_tui.format import count
 from batchdeck_tui.remembered import recall, remember
 from batchdeck_tui.screens.charting import ChartingScreen
-from batchdeck_tui.screens.columnsview import ColumnsScreen
-from batchdeck_tui.screens.eventlog import EventsScreen
 from batchdeck_tui.screens.exportform import ExportScreen
 from batchdeck_tui.screens.rowfilter import Flights, RowFilter
 from batchdeck_tui.screens.searchbox import SearchBox
@@ -223,6 +221,8 @@ class ListingScreen(ChartingScreen):
         )
 
     def action_events(self) -> None:
+        from batchdeck_tui.screens.eventlog import EventsScreen
+
         self.app.push_screen(EventsScreen(self.bridge, self.path.stem))
 
     @work(exclusive=True, group="copy answers")
@@ -261,6 +261,8 @@ class ListingScreen(ChartingScreen):
 
     @work
     async def action_columns(self) -> None:
+        from batchdeck_tui.screens.columnsview import ColumnsScreen
+
         before = self.table.chosen
         await self.app.push_screen_wait(ColumnsScreen(self.table, self._order_by))
         chosen = self.table.chosen
