@@ -482,3 +482,23 @@ def test_a_provider_that_batchdeck_brings_lives_as_long_as_the_run(tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["done"] == 20
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("rate-limit=3", "No such option '--rate-limit'"),
+        ("rpm=many", "Invalid value for '--rpm': 'many'"),
+        ("fault=400", "--fault 400: write it as NAME=RATE"),
+        ("rpm", "--sim-option takes name=value"),
+    ],
+)
+def test_what_the_simulator_does_not_take_is_one_clear_line(tmp_path: Path, option: str, said: str) -> None:
+    run = tmp_path / "run.db"
+    done = batchdeck("run", str(prompts(tmp_path, 1)), "--provider=sim", f"--sim-option={option}", f"--db={run}")
+    assert done.returncode in (1, 2)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("batchdeck: ")
+    assert said in line
+    assert "exit code" not in line
+    assert not run.exists()

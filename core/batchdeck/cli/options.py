@@ -223,13 +223,13 @@ def split_headers(given: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str
     return kept, secrets
 
 
-def split_params(given: tuple[str, ...]) -> dict[str, Any]:
-    """``--param k=v`` options; a value that is JSON is taken as such, anything else as text."""
+def split_params(given: tuple[str, ...], option: str = "--param") -> dict[str, Any]:
+    """``--param k=v`` options, or another's of that form; a value that is JSON is taken as such, others as text."""
     params: dict[str, Any] = {}
     for param in given:
         name, equals, value = param.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"--param takes name=value, not '{param}'")
+            raise UsageError(f"{option} takes name=value, not '{param}'")
         try:
             params[name.strip()] = msgspec.json.decode(value)
         except msgspec.DecodeError:

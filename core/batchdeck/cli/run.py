@@ -246,7 +246,7 @@ def _batch_model(opened: Any) -> str | None:
 
 def _managed(given: dict[str, Any]) -> dict[str, Any]:
     managed: dict[str, Any] = {}
-    for name, value in split_params(given["sim_option"]).items():
+    for name, value in split_params(given["sim_option"], "--sim-option").items():
         managed[name] = value
     if given["model_path"]:
         managed["model_path"] = whole_path(given["model_path"])

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from batchdeck.errors import BatchdeckError
+from batchdeck.errors import EXIT_USAGE, BatchdeckError
 from batchdeck.inert import inert
 from batchdeck.model import RunConfig
 from batchdeck.providers import local
@@ -25,6 +25,8 @@ GRACE = 3.0
 """Seconds to end in after its stdin was closed, and again after SIGTERM."""
 TAIL_LINES = 20
 ERROR_LINES = 3
+REFUSALS = ("Error: ", "batchdeck: ")
+"""How our command line begins the line that says what it does not take; usage may stand before it."""
 
 
 class Managed:
@@ -115,7 +117,7 @@ class Managed:
 
     @property
     def _what(self) -> str:
-        return f"'{' '.join(self._argv[1:4])}'"
+        return f"'{' '.join(word for word in self._argv[1:4] if word != '-m')}'"
 
     async def _obituary(self) -> str:
         """Why no base URL came."""
@@ -123,6 +125,10 @@ class Managed:
         if not await _ends(self._process):
             return f"{self._what} did not say its base URL{self._last_words()}"
         await asyncio.wait(self._readers, timeout=GRACE)
+        refusal = self._tail[-1].strip() if self._tail else ""
+        for beginning in REFUSALS:
+            if self._process.returncode == EXIT_USAGE and refusal.startswith(beginning):
+                return f"{self._what}: {inert(refusal.removeprefix(beginning))}"
         return f"{self._what} ended with exit code {self._process.returncode}{self._last_words()}"
 
     def _last_words(self) -> str:
