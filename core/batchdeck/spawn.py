@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -64,6 +65,8 @@ def spawn(launch: Launch, *, stdin: bool = False) -> Ready:
         error = UsageError(ready.error) if ready.exit_code == UsageError.exit_code else BatchdeckError(ready.error)
         error.exit_code = ready.exit_code
         raise error
+    # Where this process becomes the console, an engine that has ended would stand as a zombie until that is left.
+    threading.Thread(target=process.wait, name="end of the engine", daemon=True).start()
     return ready
 
 

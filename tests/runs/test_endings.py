@@ -7,17 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from batchdeck import lock
+from batchdeck import lock, spawn
 from batchdeck.control.client import ControlClient
-from batchdeck.model import Snapshot
+from batchdeck.model import Launch, Snapshot
 from batchdeck.sim.options import SimOptions
 from batchdeck.store.reader import RunReader
 from tests.core.simulated import Rig, virtually
-from tests.runs.processes import launch, simulator, wait_for, wait_for_end, wait_until_free
+from tests.runs.processes import kill, launch, simulator, wait_for, wait_for_end, wait_until_free
 
 
 def prompts(folder: Path, count: int) -> Path:
@@ -123,3 +124,19 @@ async def test_a_signal_after_the_end_sends_a_lingering_engine_home(tmp_path: Pa
                     os.kill(info.pid, signal.SIGTERM)
                     break
             await asyncio.to_thread(wait_until_free, run)
+
+
+def test_an_engine_that_has_ended_leaves_no_zombie_with_its_launcher(tmp_path: Path) -> None:
+    """Whoever launched it may be a console by then, which is open for hours."""
+    with simulator("--hold") as sim:
+        run = launch(prompts(tmp_path, 3), sim, tmp_path / "run.db")
+        kill(run)
+        assert spawn.spawn(Launch(path=str(run), config=None)).ok
+        info = lock.probe(run)
+        assert info is not None
+        kill(run)
+    for reaper in threading.enumerate():
+        if reaper.name == "end of the engine":
+            reaper.join(30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(info.pid, 0)

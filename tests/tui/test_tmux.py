@@ -118,7 +118,7 @@ async def test_an_evening_at_the_terminal(home: Path, tmp_path: Path) -> None:
         await tmux.type(str(tmp_path / "answers.jsonl"))
         await tmux.shows("300 rows")
         await tmux.press("q")
-        await tmux.shows("shell>")
+        await tmux.shows("shell>", lacks="goes on")
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [answer["index"] for answer in answers] == list(range(300))
     assert all(answer["text"] for answer in answers)

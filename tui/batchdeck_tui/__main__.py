@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchdeck import lock
 from batchdeck.errors import EXIT_USAGE, BatchdeckError
+from batchdeck.model import ENDINGS
 from batchdeck.store.reader import RunReader
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     app = BatchdeckApp(options.run)
     asyncio.run(_show(app))
-    if not is_served and app.watched is not None and lock.probe(app.watched) is not None:
+    if not is_served and app.watched is not None and _goes_on(app.watched):
         print(f"The run goes on. Come back with: batchdeck watch {_name(app.watched)}")
     return app.return_code or 0
 
@@ -119,6 +119,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{option}", action="store_true", help=f"as {variable} in the environment")
     parser.add_argument("--home", metavar="DIR", help="where runs are kept, as BATCHDECK_HOME")
     return parser.parse_args(arguments)
+
+
+def _goes_on(run: Path) -> bool:
+    """Whether it has an engine, and not one that stands by for a moment after its end."""
+    try:
+        with RunReader(run) as reader:
+            return reader.meta().state not in (*ENDINGS, "interrupted")
+    except BatchdeckError:
+        return False  # deleted meanwhile, say
 
 
 def _name(run: Path) -> str:
