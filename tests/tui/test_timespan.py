@@ -14,12 +14,12 @@ from rich.cells import cell_len
 from batchdeck.metrics.histogram import Histogram
 from batchdeck.model import Event, Sample
 from batchdeck.tune.recent import Recent
-from batchdeck_tui.widgets.chart import Chart
+from batchdeck_tui.widgets.chart import Chart, curves_of
 from batchdeck_tui.widgets.chartgrid import MARGIN, Reading
 from batchdeck_tui.widgets.chartkinds import ALL, FEW, Kind
 from batchdeck_tui.widgets.chartshead import lines, told
 from batchdeck_tui.widgets.history import KEPT, KEPT_MARKS, LATENCIES, SERIES, History, by_column
-from batchdeck_tui.widgets.plot import Curve, Frame, frame_of, paint
+from batchdeck_tui.widgets.plot import Frame, frame_of, paint
 from batchdeck_tui.widgets.timespan import WINDOWS, View
 from tests.tui.held import held_by_tpm
 from tests.tui.runfile import HOSTILE, make_samples
@@ -46,12 +46,7 @@ def history_of(samples: Sequence[Sample], events: Sequence[Event] = ()) -> Histo
 
 def drawn(kind: Kind, history: History, span: tuple[float, float], width: int, height: int) -> tuple[Frame, list[str]]:
     """The frame of a chart, and for each of its columns the inks that it shows."""
-    curves = [
-        Curve(
-            ink, history.between(ink, *span), fill=not kind.stems and not number, stems=kind.stems, steps=ink == "cap"
-        )
-        for number, ink in enumerate(kind.inks)
-    ]
+    curves = curves_of(kind, history, span)
     frame = frame_of(curves, span, width, height, floor=kind.floor, say=kind.say, margin=MARGIN)
     assert frame is not None
     rows = [[ink for text, ink in line for _ in text] for line in paint(frame, curves, [])[:-1]]
@@ -263,12 +258,42 @@ def test_every_chart_has_words_for_now_for_the_end_and_for_nothing(kind: Kind) -
         for words in (
             kind.figures(source.last, source),
             kind.summary(source.last, source),
-            kind.here(here.get),
-            kind.here({}.get),
+            kind.here(here.get, history),
+            kind.here({}.get, history),
         ):
             assert all(words)
             assert cell_len(words[-1]) <= 14
             assert cell_len(words[0]) >= cell_len(words[-1])
+
+
+def test_a_pause_is_no_line_in_the_chart_of_latency() -> None:
+    samples, _ = make_samples(300)
+    paused = [msgspec.structs.replace(one, ttft={}, e2e={}) if 100 < one.t <= 200 else one for one in samples]
+    history = history_of(paused)
+    ((begun, ended),) = history.gaps["e2e_p50"]
+    assert 105 <= begun <= 111  # an answer counts for ten seconds
+    assert 200 < ended <= 203
+    (kind,) = (kind for kind in ALL if kind.name == "e2e")
+    frame, columns = drawn(kind, history, (0.0, 300.0), 80, 8)
+    inside = columns[frame.column(begun) + 1 : frame.column(ended)]
+    assert len(inside) > 15
+    assert all(set(column.split()) == {"axis"} for column in inside)
+    assert all("e2e_p95" in columns[frame.column(t)] for t in (20.0, 95.0, begun, ended, 290.0))
+    _, columns = drawn(kind, history, (120.0, 190.0), 80, 8)
+    assert all(set(column.split()) == {"axis"} for column in columns)
+
+
+def test_a_sum_of_prices_that_are_not_all_known_is_a_lower_bound() -> None:
+    samples, _ = make_samples(60)
+    history = history_of([msgspec.structs.replace(one, cost=0.5) for one in samples])
+    (kind,) = (kind for kind in ALL if kind.name == "cost")
+    assert history.last is not None
+    for unpriced, sign in ((0, "$"), (3, "≥ $")):
+        history.unpriced = unpriced
+        here = {"cost": history.within("cost", 30.0, 31.0)}
+        for words in (kind.figures(history.last, history), kind.summary(history.last, history),
+                      kind.here(here.get, history)):  # fmt: skip
+            assert all(said.startswith(sign) for said in words)
 
 
 def test_what_was_done_is_told_as_far_as_there_is_room() -> None:

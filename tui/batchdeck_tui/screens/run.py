@@ -168,7 +168,8 @@ class RunScreen(DetailingScreen):
             self.door.tell_end(f"{self.path.stem} {now.state}: {counts.done:,} done, {counts.failed:,} failed")
         self.query_one(RunHeader).show(now)
         self.query_one(WaitingStrip).show(now)
-        self.query_one(Charts).ended = now.state not in WORKING
+        charts = self.query_one(Charts)
+        charts.ended, charts.history.unpriced = now.state not in WORKING, now.counts.unpriced
         self.query_one(ErrorList).show(now.errors)
         self.set_class(bool(now.errors), "-errors")
         words = "\n".join(part for part in (self._obituary(now), log) if part)

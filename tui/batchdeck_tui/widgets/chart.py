@@ -26,6 +26,22 @@ _OPEN = ("", " ", "\u2800", "│", "╎", "┊")
 """Where the cursor is a line: nothing was measured here, whatever mark stands there."""
 
 
+def curves_of(kind: Kind, history: History, span: tuple[float, float]) -> list[Curve]:
+    """What a chart of this kind draws over these seconds."""
+    return [
+        # the cap is a line over the filled curve
+        Curve(
+            ink,
+            history.between(ink, *span),
+            fill=not kind.stems and number == 0,
+            stems=kind.stems,
+            steps=ink == "cap",
+            gaps=history.gaps.get(ink, ()),
+        )
+        for number, ink in enumerate(kind.inks)
+    ]
+
+
 class Chart(Inked):
     """A title line with the newest figure or that under the cursor, and a plot.
 
@@ -179,18 +195,7 @@ class Chart(Inked):
         self.frame = None
         if history.last is None or height < 2 or not history.series[kind.inks[0]].points:
             return []
-        first, last = self._span
-        curves = [
-            # the cap is a line over the filled curve
-            Curve(
-                ink,
-                history.between(ink, first, last),
-                fill=not kind.stems and number == 0,
-                stems=kind.stems,
-                steps=ink == "cap",
-            )
-            for number, ink in enumerate(kind.inks)
-        ]
+        curves = curves_of(kind, history, self._span)
         self.frame = frame_of(
             curves, self._span, width, height,
             floor=kind.floor, say=kind.say, margin=self._margin, axis=self.has_axis,
@@ -232,7 +237,7 @@ class Chart(Inked):
         if self._cursor is not None:
             frame, first = self.frame, self._cursor
             first, last = frame.times(frame.column(first)) if frame is not None else (first, first)
-            return self.kind.here(lambda name: history.within(name, first, last))
+            return self.kind.here(lambda name: history.within(name, first, last), history)
         return (self.kind.summary if self._ended else self.kind.figures)(history.last, history)
 
     # The mouse

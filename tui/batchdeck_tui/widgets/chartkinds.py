@@ -28,7 +28,7 @@ class Kind:
     inks: tuple[str, ...]
     figures: Callable[[Sample, History], Words]
     summary: Callable[[Sample, History], Words]
-    here: Callable[[Here], Words]
+    here: Callable[[Here, History], Words]
     stems: bool = False
     floor: float = 1.0
     say: Callable[[float], str] = brief
@@ -60,7 +60,7 @@ def _average(_: Sample, history: History) -> Words:
     return f"{items} · {tokens} tok/s on average", f"{items} on average", f"ø {items}", items
 
 
-def _throughput_here(here: Here) -> Words:
+def _throughput_here(here: Here, _: History) -> Words:
     items = between(here("throughput"), short)
     return (
         f"{items} items/s · {between(here('tokens'), short)} tok/s",
@@ -80,8 +80,8 @@ def _average_items(_: Sample, history: History) -> Words:
     return f"{items} on average", f"ø {items}", items
 
 
-def _items_here(here: Here) -> Words:
-    return _throughput_here(here)[1:]
+def _items_here(here: Here, history: History) -> Words:
+    return _throughput_here(here, history)[1:]
 
 
 def _tokens(sample: Sample, _: History) -> Words:
@@ -99,7 +99,7 @@ def _average_tokens(_: Sample, history: History) -> Words:
     )
 
 
-def _tokens_here(here: Here) -> Words:
+def _tokens_here(here: Here, _: History) -> Words:
     found = here("tokens")
     return f"{between(found, short)} tok/s", f"{between(found, short)}/s", f"{at_most(found, short)}/s"
 
@@ -114,7 +114,7 @@ def _most_in_flight(_: Sample, history: History) -> Words:
     return f"{most} at most", f"max {most}"
 
 
-def _in_flight_here(here: Here) -> Words:
+def _in_flight_here(here: Here, _: History) -> Words:
     flying, cap = between(here("in_flight"), _whole), between(here("cap"), _whole)
     return f"{flying} of {cap}", f"{flying}/{cap}", f"{at_most(here('in_flight'), _whole)}"
 
@@ -133,7 +133,7 @@ def _deepest_queue(sample: Sample, history: History) -> Words:
     return f"{most} at most · {count(sample.queued)} left", f"{most} at most", f"max {short(history.most['queue'])}"
 
 
-def _queue_here(here: Here) -> Words:
+def _queue_here(here: Here, _: History) -> Words:
     found = here("queue")
     waiting = between(found, lambda value: count(round(value)))
     return f"{waiting} waiting", between(found, _whole), at_most(found, _whole)
@@ -149,7 +149,7 @@ def _all_hits(_: Sample, history: History) -> Words:
     return f"{hits} in all", hits, short(history.hits)
 
 
-def _hits_here(here: Here) -> Words:
+def _hits_here(here: Here, _: History) -> Words:
     found = here("hits")
     return f"{between(found, _whole)} here", between(found, _whole), at_most(found, _whole)
 
@@ -175,8 +175,8 @@ def _overall(number: int) -> Callable[[Sample, History], Words]:
     return summary
 
 
-def _latency_here(name: str) -> Callable[[Here], Words]:
-    def here_(here: Here) -> Words:
+def _latency_here(name: str) -> Callable[[Here, History], Words]:
+    def here_(here: Here, _: History) -> Words:
         p50, p95 = here(f"{name}_p50"), here(f"{name}_p95")
         return (
             *_latency(between(p50, duration), between(p95, duration))[:2],
@@ -186,22 +186,25 @@ def _latency_here(name: str) -> Callable[[Here], Words]:
     return here_
 
 
-def _spent(value: float) -> str:
-    """Nothing at all is no price that is known."""
-    return money(value or None)
+def _spent(history: History) -> Callable[[float], str]:
+    """Nothing at all is no price that is known; with answers that have none, the sum is a lower bound."""
+    return lambda value: money(value or None, at_least=bool(history.unpriced))
 
 
 def _cost(_: Sample, history: History) -> Words:
+    spent = _spent(history)
     hourly = 3600 * history.cost / history.seconds if history.seconds else 0.0
-    return f"{_spent(history.cost)} · {_spent(hourly)} an hour", _spent(history.cost)
+    return f"{spent(history.cost)} · {spent(hourly)} an hour", spent(history.cost)
 
 
 def _whole_cost(_: Sample, history: History) -> Words:
-    return f"{_spent(history.cost)} in all", _spent(history.cost)
+    spent = _spent(history)
+    return f"{spent(history.cost)} in all", spent(history.cost)
 
 
-def _cost_here(here: Here) -> Words:
-    return f"{at_most(here('cost'), _spent)} by then", at_most(here("cost"), _spent)
+def _cost_here(here: Here, history: History) -> Words:
+    spent = at_most(here("cost"), _spent(history))
+    return f"{spent} by then", spent
 
 
 def _dollars(value: float) -> str:

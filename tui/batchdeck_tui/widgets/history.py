@@ -18,6 +18,7 @@ KEPT = 3_600
 SHORTEST = 0.5
 """Seconds that a rate is over, at least."""
 KEPT_MARKS = 500
+KEPT_GAPS = 500
 NOTED = ("settings", "breaker", "quota")
 """Events beside turns of the cap that change how a run goes."""
 
@@ -109,6 +110,8 @@ class History:
     """The newest events of all kinds but those in ``UNTOLD``."""
     version: int = 0
     """Grows with every mark and note: one may stand before the newest sample."""
+    gaps: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {name: [] for name in LATENCIES})
+    """From when to when a series had no value, of the newest such times that are over."""
     timed: float = 0.0
     """Up to when it is known how long answers took: that comes later than the rest."""
     recent: Recent = field(default_factory=Recent)
@@ -124,6 +127,8 @@ class History:
     """Tokens of answers in all."""
     cost: float = 0.0
     """Dollars in all."""
+    unpriced: int = 0
+    """Answers of which no price is known."""
     seconds: float = 0.0
     """Time that the samples cover."""
     most: dict[str, int] = field(default_factory=lambda: {"in_flight": 0, "queue": 0})
@@ -190,9 +195,16 @@ class History:
             ttft, e2e = self.recent.add(sample)
             for name, found in (("ttft", ttft), ("e2e", e2e)):
                 if found is not None:
-                    self.series[f"{name}_p50"].append((sample.t, found.p50))
-                    self.series[f"{name}_p95"].append((sample.t, found.p95))
+                    self._timed(f"{name}_p50", sample, found.p50)
+                    self._timed(f"{name}_p95", sample, found.p95)
             self.timed = sample.t
+
+    def _timed(self, name: str, sample: Sample, value: float) -> None:
+        points, gaps = self.series[name].points, self.gaps[name]
+        if points and points[-1][0] < self.timed:
+            gaps.append((points[-1][0], sample.t))
+            del gaps[:-KEPT_GAPS]
+        self.series[name].append((sample.t, value))
 
     def extend(self, samples: Sequence[Sample], events: Sequence[Event]) -> bool:
         """New samples and events in order of time; those seen already are left out. True: there was something new."""

@@ -38,13 +38,15 @@ CROWDED = 4
 @dataclass(frozen=True)
 class Curve:
     """points in order of time; ``fill`` down to zero; ``stems``: a bar at each point instead of a line; ``steps``: a
-    value holds until the next one, with no slope between them."""
+    value holds until the next one, with no slope between them; ``gaps``: from when to when there was no value, and is
+    no line."""
 
     ink: str
     points: Sequence[Point]
     fill: bool = False
     stems: bool = False
     steps: bool = False
+    gaps: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,8 @@ class Frame:
     rows: int
 
     def column(self, t: float) -> int:
-        """Where plotext puts what was measured at ``t``: it rounds to the dots of braille, two to a column."""
-        share = (t - self.first) / (self.last - self.first)
-        return min(self.columns - 1, max(0, int(share * (2 * self.columns - 1) + 0.5) // 2))
+        """Where what was measured at ``t`` stands."""
+        return column_of(t, (self.first, self.last), self.columns)
 
     def times(self, column: int) -> tuple[float, float]:
         """From when to when is in this column."""
@@ -75,6 +76,12 @@ class Frame:
         step = (self.last - self.first) / max(1, self.columns - 1)
         half = 0.5 + 1e-9
         return self.first + (column - half) * step, self.first + (column + half) * step
+
+
+def column_of(t: float, span: tuple[float, float], columns: int) -> int:
+    """Where plotext puts what was measured at ``t``: it rounds to the dots of braille, two to a column."""
+    share = (t - span[0]) / (span[1] - span[0])
+    return min(columns - 1, max(0, int(share * (2 * columns - 1) + 0.5) // 2))
 
 
 def frame_of(
@@ -174,6 +181,8 @@ def _lay_curve(cells: Cells, curve: Curve, span: tuple[float, float], top: float
     if not points:
         return
     drawn = trace(points, span, top, columns, rows, is_line=not curve.stems)
+    for begun, ended in curve.gaps:
+        _blank(drawn, column_of(begun, span, columns) + 1, column_of(ended, span, columns))
     if curve.fill or curve.stems:
         _fill(drawn)
     crest = [True] * columns
@@ -214,6 +223,12 @@ def stepped(points: Sequence[Point]) -> list[Point]:
     for (_, before), (t, value) in pairwise(points):
         kept += [(t, before), (t, value)] if value != before else [(t, value)]
     return kept
+
+
+def _blank(drawn: list[list[int]], first: int, end: int) -> None:
+    """Take out what was drawn from column ``first`` to before ``end``."""
+    for line in drawn:
+        line[first:end] = [ord(" ")] * len(line[first:end])
 
 
 def _fill(drawn: list[list[int]]) -> None:
