@@ -14,7 +14,7 @@ from batchdeck.config import home as data_folder
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.remembered import Remembered, recall, remember
 from batchdeck_tui.screens.columnsview import ColumnsScreen
-from batchdeck_tui.screens.exportform import ExportScreen
+from batchdeck_tui.screens.exportform import ExportScreen, proposed
 from batchdeck_tui.screens.run import RunScreen
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.columns import AS_AT_FIRST, NAMES, gap, layout
@@ -180,9 +180,13 @@ async def test_an_export_that_cannot_be_says_why(ended: Path, tmp_path: Path) ->
         await until(pilot, lambda: "ends with .jsonl or .csv" in page(pilot.app))
         box.value = str(ended)  # type: ignore[attr-defined]
         await until(pilot, lambda: "ends with .jsonl or .csv" in page(pilot.app))
-        (tmp_path / "there.csv").write_text("")
-        box.value = str(tmp_path / "there.csv")  # type: ignore[attr-defined]
-        await until(pilot, lambda: "is written over" in page(pilot.app))
+        await pilot.press("enter")
+        assert isinstance(pilot.app.screen, ExportScreen)
+        for odd, said in (("~zz", "home directory"), ("x" * 300 + ".csv", "too long"), (str(tmp_path), "ends with")):
+            box.value = odd  # type: ignore[attr-defined]
+            await until(pilot, lambda said=said: said in page(pilot.app))  # type: ignore[misc]
+            await pilot.press("enter")
+            assert isinstance(pilot.app.screen, ExportScreen)
         box.value = str(tmp_path / "none" / "there.csv")  # type: ignore[attr-defined]
         await pilot.press("enter")
         await until(pilot, lambda: "cannot be written" in page(pilot.app))
@@ -190,6 +194,34 @@ async def test_an_export_that_cannot_be_says_why(ended: Path, tmp_path: Path) ->
         await until(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is screen)
+
+
+async def test_a_file_is_written_over_only_when_that_is_meant(ended: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there.csv"
+    there.write_text("dear")
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("E")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
+        pilot.app.screen.query_one("#file").value = str(there)  # type: ignore[attr-defined]
+        await until(pilot, lambda: "is there already" in page(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Write over it?" in page(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ExportScreen))
+        assert there.read_text() == "dear"
+        await pilot.press("enter")
+        await until(pilot, lambda: "Write over it?" in page(pilot.app))
+        await pilot.press("y")
+        await until(pilot, lambda: "60 rows in" in page(pilot.app))
+        assert pilot.app.screen is screen
+    assert there.read_text().count("\n") > 60
+
+
+def test_what_is_proposed_is_a_name_that_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for expected in ("prompts.jsonl", "prompts-answers.jsonl", "prompts-answers-2.jsonl", "prompts-answers-3.jsonl"):
+        assert proposed("prompts") == expected
+        Path(expected).touch()
 
 
 # -- the clipboard

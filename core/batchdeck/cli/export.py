@@ -49,6 +49,7 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
       seq 0 99 | batchdeck export translate --rows - -o first.jsonl
     """
     from batchdeck.config import find_run
+    from batchdeck.errors import UsageError
     from batchdeck.export import WRITERS, whole_file
     from batchdeck.format import some
     from batchdeck.store.reader import RunReader
@@ -59,6 +60,8 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
     if target:
         _check_target(target, path)
     with RunReader(path, still=True) as reader:
+        if target and os.path.realpath(target) == os.path.realpath(reader.meta().config.input):
+            raise UsageError(f"{target} is what the run was read from; write to another file")
         found = _in_states(reader.results(_indices(rows) if rows is not None else None), states)
         if target:
             with whole_file(target) as file:

@@ -16,6 +16,7 @@ from batchdeck.errors import UsageError
 from batchdeck.inert import inert
 from batchdeck.labels import Label, checked
 from batchdeck_tui.theme import MUTED
+from batchdeck_tui.widgets.entry import Entry
 
 HINT = "a name and tags are labels: the file stays where it is"
 
@@ -41,10 +42,10 @@ class LabelScreen(ModalScreen[Label | None]):
             box.border_subtitle = "⏎ takes them   esc leaves"
             with Horizontal(classes="field"):
                 yield Static("name", markup=False)
-                yield Input(self._label.name, id="name", placeholder=inert(self._stem), compact=True)
+                yield Entry(self._label.name, id="name", placeholder=inert(self._stem), compact=True)
             with Horizontal(classes="field"):
                 yield Static("tags", markup=False)
-                yield Input(" ".join(self._label.tags), id="tags", placeholder="with a blank between", compact=True)
+                yield Entry(" ".join(self._label.tags), id="tags", placeholder="with a blank between", compact=True)
             yield Static(Content.styled(HINT, MUTED), id="problem", markup=False)
 
     @on(Input.Submitted)

@@ -20,6 +20,7 @@ from batchdeck_tui.commands import Scope, bindings
 from batchdeck_tui.screens.knobs import WORKING
 from batchdeck_tui.screens.limitform import NOTHING, Change, beside, read, values_of
 from batchdeck_tui.theme import MUTED
+from batchdeck_tui.widgets.entry import Entry
 
 RESTING = "No engine works on it: changes take effect on resume."
 OVER = "Everything is done: there is nothing left to limit."
@@ -53,7 +54,7 @@ class LimitsScreen(ModalScreen[Change | None]):
                     with Horizontal(classes="field"):
                         yield Label(setting.title, markup=False)
                         nothing = NOTHING.get(name, "off")
-                        yield Input(self._shown[name], id=name, placeholder=nothing, compact=True, select_on_focus=True)
+                        yield Entry(self._shown[name], id=name, placeholder=nothing, compact=True, select_on_focus=True)
                         yield Static(id=f"{name}-now", classes="now", markup=False)
             yield Static(id="problem", markup=False)
             with Horizontal(classes="buttons"):

@@ -342,12 +342,12 @@ class ListingScreen(ChartingScreen):
 
     async def export_rows(self, rows: array[int] | None, what: str) -> None:
         """Ask for a file and write these rows to it; None: all. what: the rows, as a person reads them."""
-        name = await self.app.push_screen_wait(ExportScreen(what, f"{self.path.stem}.jsonl"))
-        if not name:
+        target = await self.app.push_screen_wait(ExportScreen(what, self.path.stem))
+        if target is None:
             return
-        self.door.say(Reply(ok=True, message=f"writing {inert(name)} …"))
+        self.door.say(Reply(ok=True, message=f"writing {inert(target.name)} …"))
         try:
-            said = await self.bridge.export(Path(name).expanduser(), rows)
+            said = await self.bridge.export(target, rows)
         except (BatchdeckError, OSError) as error:
             self.door.say(Reply(ok=False, message=inert(str(error))))
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from textual import work
@@ -129,11 +128,10 @@ class RunActsScreen(SearchScreen):
         if line is None or line.meta is None:
             return
         what = f"all {some(line.meta.counts.items, 'row')} of {one_line(line.name)}"
-        name = await self.app.push_screen_wait(ExportScreen(what, f"{line.path.stem}.jsonl"))
-        if not name:
+        target = await self.app.push_screen_wait(ExportScreen(what, line.path.stem))
+        if target is None:
             return
-        self.door.say(Reply(ok=True, message=f"writing {inert(name)} …"))
-        target = Path(name).expanduser().absolute()
+        self.door.say(Reply(ok=True, message=f"writing {inert(target.name)} …"))
         try:
             said = await call_said(["export", str(line.path), "--output", str(target)])
         except (BatchdeckError, OSError) as error:

@@ -7,15 +7,15 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Input
 
 from batchdeck_tui.commands import Scope, verbs
+from batchdeck_tui.widgets.entry import Entry
 
 OPEN = "-searching"
 """The screen's class while the line is shown."""
 
 
-class SearchBox(Input):
+class SearchBox(Entry):
     """Enter takes the words, escape closes the line; both stand in the footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

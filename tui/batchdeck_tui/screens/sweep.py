@@ -17,6 +17,7 @@ from batchdeck.inert import inert
 from batchdeck.model import Snapshot
 from batchdeck_tui.screens.sweepform import A_PLACE, LEAST, Levels, proposed, read, said
 from batchdeck_tui.theme import MUTED
+from batchdeck_tui.widgets.entry import Entry
 
 WHAT = "Measures the levels one after the other with items of this run, each from a standing start to its last answer."
 
@@ -45,11 +46,11 @@ class SweepScreen(ModalScreen[Levels | None]):
             yield Static(WHAT, classes="what", markup=False)
             with Horizontal(classes="field"):
                 yield Label("levels", markup=False)
-                yield Input(self._proposed, id="sweep-levels", compact=True, select_on_focus=False)
+                yield Entry(self._proposed, id="sweep-levels", compact=True, select_on_focus=False)
             with Horizontal(classes="field"):
                 yield Label("items each", markup=False)
                 hint = f"{A_PLACE} a place, at least {LEAST}"
-                yield Input("", id="sweep-items", placeholder=hint, compact=True)
+                yield Entry("", id="sweep-items", placeholder=hint, compact=True)
             yield Static(id="takes", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Start (⏎)", id="start", variant="primary", compact=True)
