@@ -156,18 +156,23 @@ def _registered(entry: Path) -> Path | None:
     return path if path is not None and path.is_absolute() else None
 
 
-def find_run(name: str) -> Path:
+def find_run(name: str, *, whole: bool = False) -> Path:
     """The run file that a person means: a path, a run's name or label, or an unambiguous beginning of one.
 
     A file that happens to be called like a run (``translate`` beside ``runs/translate.db``) is not meant, unless it is
-    a run file itself. Raises ``UsageError`` naming the candidates.
+    a run file itself. whole: a beginning is not enough. Raises ``UsageError`` naming the candidates.
     """
+    if not name:
+        raise UsageError("an empty name means no run; 'batchdeck ls' lists the runs known here")
     path = Path(name)
     is_file = path.is_file()
-    if is_file and (os.sep in name or _is_run_file(path)):
+    if is_file and (os.sep in name or is_run_file(path)):
         return path
     runs = known_runs()
-    exact = [run for run in runs if run.stem == name]
+    # A link and the run that it leads to are one.
+    exact = list({os.path.realpath(run): run for run in reversed(runs) if run.stem == name}.values())
+    if len(exact) > 1:
+        raise UsageError(f"'{name}' means {len(exact)} runs: {', '.join(map(str, exact[:5]))}; say which by its path")
     if exact:
         return exact[0]
     if is_file and path.suffix:
@@ -177,7 +182,8 @@ def find_run(name: str) -> Path:
     called = known_labels()
     given = {run: called[key].name for run in runs if (key := labels.key(run)) in called}
     begun = [run for run in runs if given.get(run) == name]
-    begun = begun or [run for run in runs if run.stem.startswith(name) or given.get(run, "").startswith(name)]
+    if not whole:
+        begun = begun or [run for run in runs if run.stem.startswith(name) or given.get(run, "").startswith(name)]
     if len(begun) == 1:
         return begun[0]
     if begun:
@@ -189,7 +195,7 @@ def find_run(name: str) -> Path:
     raise UsageError(f"no run file or run called '{name}'; 'batchdeck ls' lists the runs known here")
 
 
-def _is_run_file(path: Path) -> bool:
+def is_run_file(path: Path) -> bool:
     """Told by the file's own head, without SQLite: its id at byte 68 (the file format of SQLite, section 1.3)."""
     try:
         with path.open("rb") as file:

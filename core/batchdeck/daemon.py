@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import msgspec
 
 from batchdeck import config as places
-from batchdeck import settings
+from batchdeck import labels, settings
 from batchdeck.control.server import ControlServer, metrics_socket
 from batchdeck.engine.engine import Engine
 from batchdeck.engine.ingest import Ingest, unwaited
@@ -167,7 +167,7 @@ async def host(launch: Launch, ready: Callable[[Ready], None], watcher: Watcher 
                     ready(Ready(ok=True, endpoint=info.endpoint))
                     if launch.retry_failed:
                         # Nothing runs yet: this only puts the items back into the queue.
-                        await engine.steer.retry(error=launch.retry_error)
+                        await engine.steer.retry(launch.retry_idx, launch.retry_error)
                     if launch.sweep:
                         begun = engine.sweeping.begin(launch.sweep, warm_up=launch.warm_up, drains=True)
                         if not begun.ok:
@@ -269,6 +269,7 @@ async def _opened(launch: Launch, run: Path) -> AsyncIterator[tuple[Engine, Snap
             assert source is not None
             file = RunFile.create(run, name, config, source.fingerprint(), source.size, WALL())
             stack.callback(file.close)
+            _unlabel(run)
         transport = HttpxTransport(connect_timeout=config.limits.connect)
         stack.push_async_callback(transport.close)
         counts, errors, seq, samples = file.counts(), file.errors(), file.seq, file.samples()
@@ -345,6 +346,14 @@ async def _load_watched(engine: Engine, connection: Connection) -> AsyncIterator
         watching.cancel()
         await asyncio.wait([watching])
         await page.close()
+
+
+def _unlabel(run: Path) -> None:
+    """A name and tags at this path are of a run that was there before, and was deleted by hand."""
+    try:
+        labels.change(places.labels_path(), run, lambda _: labels.NONE)
+    except BatchdeckError as error:
+        log.warning("%s", error)
 
 
 def _source(run: Path, config: RunConfig, file: RunFile | None) -> Input | None:

@@ -41,10 +41,21 @@ FIELDS = (
 # stand in strings only, where an escape means the same.
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_RUNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_RUNS = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?", re.ASCII)
-_CELL = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A, 0x0D)}
-_CELL |= {0x7F: 0x2421, **dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000)), 0xFFFD)}
+_CELL = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
+_CELL |= dict.fromkeys(
+    (
+        *range(0x80, 0xA0),
+        *(0x2028, 0x2029, 0xFEFF),
+        # What turns the direction of all that follows, until something ends it. Joiners and marks of direction stay:
+        # words are written with them, and they turn nothing.
+        *(*range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+        *(*range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080), *range(0xD800, 0xE000)),
+    ),
+    0xFFFD,
+)
+_CELL[0x7F] = 0x2421
 
 
 def inert_json(value: Any) -> bytes:
@@ -92,10 +103,11 @@ WRITERS: dict[Format, Callable[[Iterable[dict[str, Any]], BinaryIO], int]] = {"j
 
 
 def csv_cell(value: Any) -> Any:
-    """A value for a CSV cell: text that a spreadsheet would run gets a leading ``'``, numbers stay numbers."""
+    """A value for a CSV cell: text that a spreadsheet would run gets a leading ``'``, what steers a terminal or turns
+    the direction of writing becomes a visible sign, numbers stay numbers."""
     if not isinstance(value, str):
         return value
-    text = value.translate(_CELL)
+    text = value.replace("\r\n", "\n").translate(_CELL)
     return f"'{text}" if text.startswith(_RUNS) and not _NUMBER.fullmatch(text) else text
 
 

@@ -34,8 +34,9 @@ NONE = Label()
 
 
 def key(run: Path) -> str:
-    """The name under which a run's label is kept: its real path, whichever links lead to it."""
-    return os.path.realpath(run)
+    """The name under which a run's label is kept: its real path, whichever links lead to it; as text, where a name is
+    none."""
+    return os.fsencode(os.path.realpath(run)).decode("utf-8", "backslashreplace")
 
 
 def read(file: Path) -> dict[str, Label]:

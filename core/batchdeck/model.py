@@ -509,14 +509,15 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command to a live run. ``concurrency`` takes ``value`` (absolute) or ``by`` (relative): a turn by hand."""
 
-    name: Literal["concurrency", "configure", "pause", "resume", "drain", "cancel", "retry", "sweep"]
+    name: Literal["concurrency", "configure", "pause", "resume", "drain", "cancel", "retry", "retry_class", "sweep"]
     value: int | None = None
     """For ``sweep``: the concurrency to go on with when it is over; None: the one before it."""
     by: int | None = None
     idx: list[int] | None = None
     """For ``retry``: only these items; None means all failed ones."""
     error: str | None = None
-    """For ``retry``: only items that failed of this class."""
+    """For ``retry_class``: only items that failed of this class. A name of its own: an engine of before would take a
+    ``retry`` with it for one of all."""
     settings: dict[str, float | None] | None = None
     """For ``configure``: what changes, by the names of ``batchdeck.settings``; None takes a limit off."""
     levels: list[tuple[int, int]] | None = None
@@ -552,6 +553,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     retry_failed: bool = False
     retry_error: str | None = None
     """With ``retry_failed``: only items that failed of this class."""
+    retry_idx: list[int] | None = None
+    """With ``retry_failed``: only these items."""
     metrics_port: int | None = None
     """Serve ``/metrics`` on this port of loopback, too; 0: any free one."""
     sweep: tuple[tuple[int, int], ...] = ()

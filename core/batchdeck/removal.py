@@ -10,6 +10,7 @@ from pathlib import Path
 from batchdeck.config import forget, index_path, lock_path, log_path, socket_path
 from batchdeck.errors import BatchdeckError, RunLocked, UsageError
 from batchdeck.lock import RunLock, probe
+from batchdeck.store.index import is_index
 from batchdeck.store.reader import RunReader
 
 
@@ -41,22 +42,23 @@ def examine(path: Path) -> Doomed:
     return Doomed(path, items, size, (found.st_dev, found.st_ino), link)
 
 
-def remove(doomed: Doomed) -> None:
+def remove(doomed: Doomed) -> str:
     """Delete it, holding its lock. A link goes alone: what it leads to is somebody else's to delete.
 
-    Raises ``RunLocked`` when an engine came in between, ``UsageError`` when another file did, and ``BatchdeckError``
-    for what cannot be deleted.
+    Returns what stayed of it elsewhere, in the list of runs or in the labels, as a sentence; empty: nothing did. Raises
+    ``RunLocked`` when an engine came in between, ``UsageError`` when another file did, and ``BatchdeckError`` for what
+    cannot be deleted.
     """
     try:
         if doomed.link:
             doomed.path.unlink()
-        else:
-            _remove_file(doomed)
+            return ""
+        return _remove_file(doomed)
     except OSError as error:
         raise BatchdeckError(f"{doomed.path} cannot be deleted: {error.strerror}") from error
 
 
-def _remove_file(doomed: Doomed) -> None:
+def _remove_file(doomed: Doomed) -> str:
     path = doomed.path
     lock = RunLock(path)
     try:
@@ -69,7 +71,11 @@ def _remove_file(doomed: Doomed) -> None:
         lock.release()
     with suppress(BatchdeckError, OSError):
         socket_path(path).unlink()
-    forget(path)
+    try:
+        forget(path)
+    except BatchdeckError as error:
+        return str(error)
+    return ""
 
 
 def _files(path: Path) -> list[Path]:
@@ -77,8 +83,8 @@ def _files(path: Path) -> list[Path]:
     for the log of the next one of that name, and the lock is held until the end."""
     run = Path(os.path.realpath(path))
     index = index_path(run)
-    beside = [_with(run, "-wal"), _with(run, "-shm"), _with(index, "-wal"), _with(index, "-shm"), index]
-    return [*beside, run, log_path(run), lock_path(run)]
+    ours = [_with(index, "-wal"), _with(index, "-shm"), index] if is_index(index) else []
+    return [_with(run, "-wal"), _with(run, "-shm"), *ours, run, log_path(run), lock_path(run)]
 
 
 def _with(path: Path, ending: str) -> Path:

@@ -24,6 +24,9 @@ from batchdeck.cli.show import command as show
 from batchdeck.config import find_run, log_path, register, runs_folder
 from batchdeck.errors import BatchdeckError, StoreError, UsageError
 from batchdeck.export import FIELDS, csv_cell, inert_json, row_json, whole_file, write_csv, write_jsonl
+from batchdeck.store.reader import RunReader
+from batchdeck.store.runfile import RunFile
+from tests.core.ledger import create, settle, settlement
 from tests.core.runfile import CONFIG, item, make_run
 
 HOSTILE = "[/foo]\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\u202eevil\u2028\x00\x7f=1+1"
@@ -112,9 +115,23 @@ class TestCsv:
         assert json.loads(rows[0]["input"]) == {"text": "Hallo", "n": [1, None]}
         assert (rows[0]["ttft"], rows[0]["cost"], rows[1]["ttft"]) == ("0.25", "0.001", "")
 
-    @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
+    @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\n", "＝"])
     def test_what_a_spreadsheet_would_run_is_neutralised(self, start: str) -> None:
         assert csv_cell(f"{start}cmd|' /C calc'!A0") == f"'{start}cmd|' /C calc'!A0"
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("a\rOVER", "a␍OVER"),
+            ("\r=1", "␍=1"),
+            ("two\r\nlines", "two\nlines"),
+            ("abc\u202etxt\u2066x", "abc�txt�x"),
+            ("a\u2028b\ufeffc\U000e0041d", "a�b�c�d"),
+            ("می\u200cخواهم \u200f12", "می\u200cخواهم \u200f12"),
+        ],
+    )
+    def test_what_steers_a_terminal_or_turns_a_line_becomes_a_sign_and_words_stay(self, text: str, shown: str) -> None:
+        assert csv_cell(text) == shown
 
     @pytest.mark.parametrize("value", [-1.5, 3, None, "-1.5", "+4", "-2e-3", "a=b", "", "x\ny\tz"])
     def test_numbers_and_harmless_text_stay_as_they_are(self, value: Any) -> None:
@@ -180,6 +197,36 @@ class TestFiles:
         with pytest.raises(UsageError, match="belongs to the run itself"):
             call(export, str(run), "--to", "jsonl", "-o", f"{run}{suffix}")
         assert run.read_bytes() == before
+
+    def test_neither_another_run_nor_the_input_is_overwritten(self, run: Path, tmp_path: Path) -> None:
+        other = make_run(tmp_path / "other.db", [])
+        source = tmp_path / "prompts.jsonl"
+        source.write_text("{}")
+        (tmp_path / "link.jsonl").symlink_to(source)
+        own = make_run(tmp_path / "own.db", [], config=msgspec.structs.replace(CONFIG, input=str(source)))
+        for target, why in ((other, "is a run"), (source, "was read from"), (tmp_path / "link.jsonl", "was read from")):
+            before = target.read_bytes()
+            with pytest.raises(UsageError, match=why):
+                call(export, str(own), "--to", "jsonl", "-o", str(target))
+            assert target.read_bytes() == before
+
+    def test_a_run_that_goes_on_meanwhile_is_read_as_it_is_then(self, tmp_path: Path) -> None:
+        file = create(tmp_path / "run.db", 2_000)
+        settle(file, *[settlement(idx, text=f"old {idx}") for idx in range(0, 2_000, 2)])
+        file.end("drained", "", 1.0)
+        file.close()
+        with RunReader(file.path, still=True) as reader:
+            rows = reader.results()
+            first = [next(rows) for _ in range(10)]
+            file = RunFile.open(file.path)
+            settle(file, *[settlement(idx, text=f"new {idx}") for idx in range(1, 2_000, 2)])
+            file.close()  # all of it goes into the file that is read
+            found = [*first, *rows]
+        assert [row["index"] for row in found] == list(range(2_000))
+        for row in found:
+            expected = {"done": f"{'new' if row['index'] % 2 else 'old'} {row['index']}", "queued": ""}
+            assert row["text"] == expected[row["state"]]
+        assert all(row["state"] == "done" for row in found[600:])
 
     def test_a_folder_or_a_missing_one_is_refused(self, run: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is a folder"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import stat
 import threading
 from collections import Counter
@@ -14,7 +15,8 @@ import pytest
 from batchdeck.config import index_path
 from batchdeck.errors import StoreError
 from batchdeck.inputs.base import SourceState
-from batchdeck.store.index import ORDERS, Query, RunIndex
+from batchdeck.store.index import ORDERS, Query, RunIndex, is_index
+from batchdeck.store.reader import RunReader
 from batchdeck.store.runfile import RunFile
 from tests.core.ledger import create, failed, rows, settle, settlement
 
@@ -165,12 +167,15 @@ def test_a_small_run_leaves_nothing_beside_it(run: RunFile) -> None:
     run.close()
 
 
-@pytest.mark.parametrize("damage", ["text", "cut", "other run", "link"])
+@pytest.mark.parametrize("damage", ["text", "run", "cut", "other run", "link"])
 def test_a_copy_that_is_no_good_is_made_anew(run: RunFile, tmp_path: Path, damage: str) -> None:
     beside = index_path(run.path)
     caught_up(run.path, kept_from=5).close()
     if damage == "text":
-        beside.write_text("not a database " * 1_000)
+        beside.write_text("my notes")
+    elif damage == "run":
+        create(tmp_path / "a.db", 5).close()
+        (tmp_path / "a.db").replace(beside)
     elif damage == "cut":
         os.truncate(beside, 5_000)
     elif damage == "other run":
@@ -186,6 +191,13 @@ def test_a_copy_that_is_no_good_is_made_anew(run: RunFile, tmp_path: Path, damag
         beside.symlink_to(target)
     with caught_up(run.path, kept_from=5) as index:
         assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+    if damage in ("text", "run"):
+        assert not is_index(beside), "another file of that name is left alone"
+        assert damage == "run" or beside.read_text() == "my notes"
+    if damage == "run":
+        with RunReader(beside) as reader:
+            assert reader.counts().items == 5
+        RunFile.open(beside).close()  # and can still be gone on with
     if damage == "link":
         assert target.read_text() == "mine", "a link is not followed"
     run.close()
@@ -216,3 +228,73 @@ def test_a_query_can_be_broken_off_and_the_next_one_works(tmp_path: Path) -> Non
         assert len(half.select(Query())) == 0, "a step is whole or not at all"
         assert half.catch_up()
         assert len(half.select(Query())) == 5_000
+
+
+def test_damage_that_shows_late_is_told_of_the_copy_and_mended_at_the_next_look(run: RunFile) -> None:
+    beside = index_path(run.path)
+    with caught_up(run.path, kept_from=5) as index:
+        index._db.execute("PRAGMA main.wal_checkpoint(TRUNCATE)")
+        (page,) = index._db.execute("SELECT rootpage FROM main.sqlite_master WHERE name = 'texts'").fetchone()
+    with beside.open("r+b") as file:
+        file.seek(4096 * (page - 1))
+        file.write(random.Random(3).randbytes(4096))
+    with RunIndex(run.path, kept_from=5) as index:
+        with pytest.raises(StoreError, match=r"\.index is damaged"):
+            index.select(Query(words="answer"))
+        while index.catch_up():
+            pass
+        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+    assert stat.S_IMODE(beside.stat().st_mode) == 0o600
+    run.close()
+
+
+def test_a_copy_that_somebody_locks_is_not_taken_from_them(run: RunFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = index_path(run.path)
+    caught_up(run.path, kept_from=5).close()
+    inode = beside.stat().st_ino
+    monkeypatch.setattr("batchdeck.store.index.PATIENCE", 0)
+    with sqlite3.connect(beside, isolation_level=None) as held:
+        held.execute("BEGIN IMMEDIATE")
+        with caught_up(run.path, kept_from=5) as index:
+            assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+    held.close()
+    assert beside.stat().st_ino == inode
+    run.close()
+
+
+def test_a_copy_that_is_deleted_under_its_user_loses_no_rows(run: RunFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchdeck.store.index.HALVED", 2)
+    beside = index_path(run.path)
+    with caught_up(run.path, kept_from=5) as index:
+        for file in beside.parent.glob(f"{beside.name}*"):
+            file.unlink()
+        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+    assert not beside.exists()
+    run.close()
+
+
+def test_a_run_file_that_was_brought_back_from_a_copy_is_read_anew(run: RunFile, tmp_path: Path) -> None:
+    run.close()
+    kept = run.path.read_bytes()
+    later = RunFile.open(run.path)
+    settle(later, settlement(7, 2, text="answer 7"))
+    later.close()
+    caught_up(run.path, kept_from=5).close()
+    run.path.write_bytes(kept)
+    with caught_up(run.path, kept_from=5) as index:
+        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+
+
+def test_where_the_disk_is_nearly_full_nothing_is_put_beside_the_run(
+    run: RunFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caught_up(run.path, kept_from=5) as index:
+        monkeypatch.setattr("batchdeck.store.index._free", lambda file: 1_000)
+        with pytest.raises(StoreError, match="nearly full"):
+            index.catch_up()
+        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+    index_path(run.path).unlink()
+    with caught_up(run.path, kept_from=5) as index:
+        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+    assert not index_path(run.path).exists()
+    run.close()

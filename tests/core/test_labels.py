@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from batchdeck import labels
+from batchdeck.cli.rm import command as rm
 from batchdeck.config import find_run, index_path, known_runs, labels_path, log_path, register, registry_folder
 from batchdeck.errors import BatchdeckError, RunLocked, StoreError, UsageError
 from batchdeck.labels import Label
 from batchdeck.removal import examine, remove
+from batchdeck.store.index import RunIndex
 from tests.core.test_lock import HOLD, child
 from tests.tui.runfile import make_run
 
@@ -22,7 +26,8 @@ def run(tmp_path: Path, home: Path) -> Path:
     """A run outside the data folder, with all that lies beside one."""
     path = make_run(tmp_path / "prompts-1120.db", 12, ending="done")
     register(path)
-    index_path(path).write_bytes(b"copy")
+    with RunIndex(path, kept_from=1):
+        assert index_path(path).exists()
     log_path(path).write_bytes(b"log")
     Path(f"{path}-wal").write_bytes(b"")
     return path
@@ -92,3 +97,41 @@ def test_what_is_no_run_or_is_being_run_or_was_put_in_its_place_stays(run: Path,
     with pytest.raises(UsageError, match="not the file"):
         remove(doomed)
     assert run.exists()
+
+
+def test_an_empty_name_or_one_of_two_runs_means_none(run: Path, tmp_path: Path, home: Path) -> None:
+    for whole in (False, True):
+        with pytest.raises(UsageError, match="an empty name"):
+            find_run("", whole=whole)
+    assert find_run("prompts") == run
+    with pytest.raises(UsageError, match="no run file or run called 'prompts'"):
+        find_run("prompts", whole=True)
+    (tmp_path / "other").mkdir()
+    twin = make_run(tmp_path / "other" / run.name, 3)
+    register(twin)
+    with pytest.raises(UsageError, match=r"means 2 runs: .*prompts-1120\.db.*say which by its path"):
+        find_run("prompts-1120")
+    assert find_run(str(twin)) == twin
+
+
+def test_what_stays_of_a_deleted_run_is_told_and_stops_nothing(run: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other.db", 3)
+    labels_path().write_text("{ mended by hand")
+    done = CliRunner().invoke(rm, [str(run), str(other), str(tmp_path / "." / "other.db"), "--yes", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["deleted"] == [str(run), str(other)]
+    assert "does not read as labels" in done.stderr
+    assert not run.exists()
+    assert not list(tmp_path.glob("other*"))
+
+
+def test_a_file_that_is_no_index_is_not_deleted_with_a_run(run: Path) -> None:
+    index_path(run).write_text("my notes")
+    remove(examine(run))
+    assert index_path(run).read_text() == "my notes"
+
+
+def test_a_name_that_is_no_text_can_have_a_label(run: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"n\xff.db")
+    run.rename(odd)
+    assert called(odd, "odd") == labels.read(labels_path())[labels.key(odd)] == Label("odd")

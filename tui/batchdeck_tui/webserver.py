@@ -25,6 +25,8 @@ from textual_serve.server import Server
 from batchdeck.errors import EXIT_USAGE
 
 HOST = "127.0.0.1"
+LARGEST = 2_000
+"""Cells of a window's side."""
 LEAVING = 3.0
 """Seconds that windows are given to close when the server ends."""
 _HEADERS = {
@@ -43,7 +45,7 @@ class ConsoleServer(Server):
 
     def __init__(self, door: socket.socket, run: Path | None, *, opens: bool = False) -> None:
         port = door.getsockname()[1]
-        command = [sys.executable, "-m", "batchdeck_tui", *([str(run)] if run is not None else [])]
+        command = [sys.executable, "-m", "batchdeck_tui", *(["--", str(run)] if run is not None else [])]
         super().__init__(
             f"exec {shlex.join(command)}",  # no shell stays between a window and its console
             host=HOST,
@@ -54,7 +56,9 @@ class ConsoleServer(Server):
         self._door, self._opens = door, opens
         self._token = secrets.token_urlsafe(24)
         self._cookie = f"batchdeck-{port}"
-        self._hosts = {f"{HOST}:{port}", f"localhost:{port}"}
+        self._host = f"{HOST}:{port}"
+        self._aliases = (f"localhost:{port}",)
+        """What a person may type; all that the page asks for is at ``HOST``."""
 
     @property
     def address(self) -> str:
@@ -88,6 +92,10 @@ class ConsoleServer(Server):
             given = request.query.get("token", "")
             if not self._is_ours(request) or not (self._knows(given) or self._knows(request.cookies.get(self._cookie))):
                 return web.Response(status=403, text="batchdeck: open the address that 'batchdeck web' printed\n")
+            if request.host in self._aliases:
+                return web.HTTPFound(self.address)
+            if any(not _is_size(request.query.get(side, "80")) for side in ("width", "height")):
+                return web.Response(status=400, text="batchdeck: no window is of that size\n")
             if given:
                 # The address with the token stays in no history, and is sent to nobody as a referrer.
                 answer: web.StreamResponse = web.HTTPFound("/")
@@ -103,11 +111,16 @@ class ConsoleServer(Server):
     def _is_ours(self, request: web.Request) -> bool:
         """Whether the browser asked this address, from a page of this address."""
         origin = request.headers.get("Origin")
-        of_other = origin is not None and origin.removeprefix("http://") not in self._hosts
-        return request.host in self._hosts and not of_other
+        known = (self._host, *self._aliases)
+        return request.host in known and (origin is None or origin.removeprefix("http://") in known)
 
     def _knows(self, token: str | None) -> bool:
         return hmac.compare_digest((token or "").encode("utf-8", "replace"), self._token.encode())
+
+
+def _is_size(text: str) -> bool:
+    """Cells of a window, as many as the widest screens have: a console paints all that it is told to have."""
+    return text.isdecimal() and len(text) < 5 and 0 < int(text) <= LARGEST
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ import click
 
 from batchdeck import config as places
 from batchdeck import lock, settings
+from batchdeck.cli.indices import CHOSEN
 from batchdeck.cli.options import changes, setting_options
 from batchdeck.cli.resume import check_budget
 from batchdeck.cli.sweeps import BATCH, LEVELS, Levels
@@ -23,8 +24,6 @@ from batchdeck.model import Command, LockInfo, Reply, RunMeta
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-CHOSEN = 10_000
-"""Items that one ``retry`` may name."""
 
 
 def common(function: F) -> F:
@@ -220,7 +219,7 @@ def retry(run: str | None, as_json: bool, items: tuple[int, ...], error: str | N
     """
     if len(items) > CHOSEN:
         raise UsageError(f"--item is given {len(items):,} times; {CHOSEN:,} at most")
-    steer(run, Command(name="retry", idx=list(items) or None, error=error), as_json)
+    steer(run, Command(name="retry" if error is None else "retry_class", idx=list(items) or None, error=error), as_json)
 
 
 @command.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -48,6 +47,7 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
       batchdeck export translate --state failed | jq -r .error
       seq 0 99 | batchdeck export translate --rows - -o first.jsonl
     """
+    from batchdeck.cli.indices import read_indices
     from batchdeck.config import find_run
     from batchdeck.errors import UsageError
     from batchdeck.export import WRITERS, whole_file
@@ -62,7 +62,7 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
     with RunReader(path, still=True) as reader:
         if target and os.path.realpath(target) == os.path.realpath(reader.meta().config.input):
             raise UsageError(f"{target} is what the run was read from; write to another file")
-        found = _in_states(reader.results(_indices(rows) if rows is not None else None), states)
+        found = _in_states(reader.results(read_indices(rows) if rows is not None else None), states)
         if target:
             with whole_file(target) as file:
                 written = write(found, file)
@@ -78,25 +78,6 @@ def command(run: str, format: str | None, output: str | None, states: tuple[str,
             raise OSError(error.errno, error.strerror, "standard output") from error
 
 
-def _indices(source: str) -> array[int]:
-    """Raises ``UsageError`` for a line that is no index."""
-    from batchdeck.errors import BatchdeckError, UsageError
-
-    indices = array("q")
-    try:
-        with open(0 if source == "-" else source, "rb", closefd=source != "-") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.strip()
-                if text and not (text.isdigit() and len(text) < 19):
-                    where = "standard input" if source == "-" else source
-                    raise UsageError(f"{where}:{number}: {text[:40].decode(errors='replace')!r} is no index of an item")
-                if text:
-                    indices.append(int(text))
-    except OSError as error:
-        raise BatchdeckError(f"{source} cannot be read: {error.strerror}") from error
-    return indices
-
-
 def _format(given: str | None, target: Path | None) -> Format:
     """Raises ``UsageError`` for a file whose suffix says nothing."""
     from batchdeck.errors import UsageError
@@ -109,14 +90,17 @@ def _format(given: str | None, target: Path | None) -> Format:
 
 
 def _check_target(target: Path, run: Path) -> None:
-    from batchdeck.config import index_path, lock_path, log_path
+    from batchdeck.config import index_path, is_run_file, lock_path, log_path
     from batchdeck.errors import UsageError
 
     real = os.path.realpath(target)
     file = os.path.realpath(run)
-    own: list[str | Path] = [file, lock_path(run), log_path(run), index_path(run), f"{file}-wal", f"{file}-shm"]
+    beside = [f"{name}{ending}" for name in (file, index_path(run)) for ending in ("", "-wal", "-shm")]
+    own: list[str | Path] = [*beside, lock_path(run), log_path(run)]
     if real in [os.path.realpath(file) for file in own]:
         raise UsageError(f"{target} belongs to the run itself; write to another file")
+    if is_run_file(target):
+        raise UsageError(f"{target} is a run; write to another file")
 
 
 def _in_states(rows: Iterator[dict[str, Any]], states: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from batchdeck import config, lock, settings
+from batchdeck.cli.indices import CHOSEN, read_indices
 from batchdeck.cli.options import (
     LIMITS,
     Sectioned,
@@ -53,35 +54,32 @@ def check_class(run: Path, error: str) -> None:
         raise UsageError(f"no item of {run} failed of '{error}'; its classes: {', '.join(there) or 'none'}")
 
 
-async def _ask(info: LockInfo, given: dict[str, float | None], retry_failed: bool, error: str | None) -> Reply:
+async def _ask(info: LockInfo, given: dict[str, float | None], retry: Command | None) -> Reply:
     from batchdeck.control.client import ControlClient
 
     async with ControlClient(info.endpoint) as client:
         if given:
             changed = await client.command(Command(name="configure", settings=given))
             # A run that goes already needs no more than that.
-            goes = not retry_failed and (await client.snapshot()).state == "running"
+            goes = retry is None and (await client.snapshot()).state == "running"
             if goes or not changed.ok:
                 return changed
-        return await client.command(Command(name="retry" if retry_failed else "resume", error=error))
+        return await client.command(retry if retry is not None else Command(name="resume"))
 
 
-def ask_live(
-    info: LockInfo, run: Path, given: dict[str, float | None], retry_failed: bool, error: str | None = None
-) -> None:
-    """Let an engine that still stands by this run go on, with these settings changed. error: with ``retry_failed``,
-    only items that failed of this class.
+def ask_live(info: LockInfo, run: Path, given: dict[str, float | None], retry: Command | None = None) -> None:
+    """Let an engine that still stands by this run go on, with these settings changed. retry: the command by which
+    failed items are tried again.
 
     Raises ``RunLocked`` when it is at work already and nothing was to be changed.
     """
     try:
-        reply = asyncio.run(_ask(info, given, retry_failed, error))
+        reply = asyncio.run(_ask(info, given, retry))
     except EngineGone:
         reply = Reply(ok=False, message="its engine does not answer")
     if not reply.ok:
-        raise RunLocked(
-            f"{run} is in the hands of process {info.pid} on {info.host} ({reply.message}); 'batchdeck watch' shows it"
-        )
+        who = f"process {info.pid} on {info.host}" if info.pid else "an engine that starts"
+        raise RunLocked(f"{run} is in the hands of {who} ({reply.message}); 'batchdeck watch' shows it")
 
 
 @click.command(
@@ -96,6 +94,8 @@ def ask_live(
 @setting_options(*LIMITS)
 @click.option("--retry-failed", is_flag=True, help="Try failed items again, too.")
 @click.option("--error", metavar="CLASS", help="With --retry-failed: only items that failed of this class.")
+@click.option("--rows", metavar="FILE", help="With --retry-failed: only items whose index stands in FILE; - reads"
+              " standard input.")  # fmt: skip
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="A header whose value was not kept.")
 @view_options
 @metrics_option
@@ -103,6 +103,7 @@ def command(
     run: str | None,
     retry_failed: bool,
     error: str | None,
+    rows: str | None,
     header: tuple[str, ...],
     metrics_port: int | None,
     **rest: Any,
@@ -122,6 +123,11 @@ def command(
     """
     if error is not None and not retry_failed:
         raise UsageError("--error says which failed items are tried again; give --retry-failed with it")
+    if rows is not None and not retry_failed:
+        raise UsageError("--rows says which failed items are tried again; give --retry-failed with it")
+    chosen = list(read_indices(rows)) if rows is not None else None
+    if chosen is not None and len(chosen) > CHOSEN:
+        raise UsageError(f"--rows takes {CHOSEN:,} items at most, not {len(chosen):,}")
     given, view = changes(rest), {name: rest[name] for name in VIEW}
     path = config.find_run(run) if run else newest_unfinished()
     check_budget(path, given)
@@ -136,7 +142,8 @@ def command(
             raise UsageError(
                 f"--metrics-port is for an engine that starts, and {path} has one; 'batchdeck ctl metrics' prints them"
             )
-        ask_live(info, path, given, retry_failed, error)
+        retry = Command(name="retry" if error is None else "retry_class", idx=chosen, error=error)
+        ask_live(info, path, given, retry if retry_failed else None)
         _attach(path, view)
         return
     launch = Launch(
@@ -146,6 +153,7 @@ def command(
         settings=given,
         retry_failed=retry_failed,
         retry_error=error,
+        retry_idx=chosen,
         metrics_port=metrics_port,
     )
     start(launch, **view)

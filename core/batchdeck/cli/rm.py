@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def command(runs: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Delete each RUN (a name from 'batchdeck ls', or a run file): its file with all answers, and what lies beside it.
 
-    A run that an engine works on is refused, and so is a file that is no run: then nothing at all is deleted.
+    A beginning of a name is not enough here. A run that an engine works on is refused, and so is a file that is no
+    run: then nothing at all is deleted.
 
     \b
     Examples:
@@ -31,7 +32,8 @@ def command(runs: tuple[str, ...], yes: bool, as_json: bool) -> None:
     from batchdeck.inert import inert
     from batchdeck.removal import examine, remove
 
-    doomed = list({one.path: one for one in (examine(find_run(run)) for run in runs)}.values())
+    examined = [examine(find_run(run, whole=True)) for run in runs]
+    doomed = list({(one.identity, one.path if one.link else None): one for one in examined}.values())
     if not yes:
         if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError("what is deleted is gone; --yes says that it is meant")
@@ -39,14 +41,20 @@ def command(runs: tuple[str, ...], yes: bool, as_json: bool) -> None:
             click.echo(inert(described(one)), err=True)
         if not click.confirm(f"Delete {some(len(doomed), 'run')}?", err=True):
             raise UsageError("nothing was deleted")
-    for one in doomed:
-        remove(one)
-        if not as_json:
-            click.echo(inert(f"deleted {described(one)}"), err=True)
-    if as_json:
-        from batchdeck.export import inert_json
+    gone: list[Doomed] = []
+    try:
+        for one in doomed:
+            left = remove(one)
+            gone.append(one)
+            if not as_json:
+                click.echo(inert(f"deleted {described(one)}"), err=True)
+            if left:
+                click.echo(inert(f"batchdeck: {left}"), err=True)
+    finally:
+        if as_json:
+            from batchdeck.export import inert_json
 
-        click.echo(inert_json({"deleted": [str(one.path) for one in doomed], "bytes": sum(one.size for one in doomed)}))
+            click.echo(inert_json({"deleted": [str(one.path) for one in gone], "bytes": sum(one.size for one in gone)}))
 
 
 def described(one: Doomed) -> str:

@@ -23,7 +23,7 @@ def open_console(run: Path | None) -> NoReturn:
     """Be the console from here on. The core knows nothing of it but its name; a second interpreter would take a tenth
     of the time to the first paint."""
     console = importlib.import_module("batchdeck_tui.__main__")
-    sys.exit(console.main([str(run)] if run else []))
+    sys.exit(console.main(["--", str(run)] if run else []))
 
 
 def newest_run() -> Path:
@@ -42,21 +42,20 @@ def newest_run() -> Path:
 
 
 async def _stream(run: Path) -> None:
-    import msgspec
-
     from batchdeck import lock
     from batchdeck.control.client import ControlClient
+    from batchdeck.export import inert_json
     from batchdeck.model import ENDINGS
     from batchdeck.store.reader import RunReader
 
     info = lock.probe(run)
     if info is None:
         with RunReader(run, still=True) as reader:
-            print(msgspec.json.encode(reader.meta()).decode(), flush=True)
+            print(inert_json(reader.meta()).decode(), flush=True)
         return
     async with ControlClient(info.endpoint) as client:
         async for snapshot in client.stream():
-            print(msgspec.json.encode(snapshot).decode(), flush=True)
+            print(inert_json(snapshot).decode(), flush=True)
             if snapshot.state in ENDINGS:
                 # The engine stays while somebody listens; without this the two would wait for each other.
                 return

@@ -27,8 +27,8 @@ def command(run: str | None, port: int, opens: bool) -> None:
       batchdeck web --open
       batchdeck web prompts-1120-173400 --port 8420
     """
-    words = [str(config.find_run(run))] if run else []
-    words += ["--port", str(port), *(["--open"] if opens else [])]
+    words = ["--port", str(port), *(["--open"] if opens else [])]
+    words += ["--", str(config.find_run(run))] if run else []
     sys.stdout.flush()
     # The core never imports the console; it is found by name.
     os.execv(sys.executable, [sys.executable, "-m", "batchdeck_tui.webserver", *words])

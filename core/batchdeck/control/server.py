@@ -176,7 +176,7 @@ class ControlServer:
                 return engine.steer.drain()
             case "cancel":
                 return engine.steer.cancel()
-            case "retry":
+            case "retry" | "retry_class":
                 return await engine.steer.retry(command.idx, command.error)
             case "sweep":
                 return engine.sweeping.ask(command.levels or [], command.value)

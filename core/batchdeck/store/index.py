@@ -3,13 +3,15 @@
 In the run file an answer lies beside its raw bytes, so that to look at each of a million rows is to read gigabytes.
 The copy has two tables, ``figures`` and ``texts``, and is brought up to date by the run file's ``idx`` (what was read
 in) and ``seq`` (what was settled), a few thousand rows at a time. Whoever looks at a run may do that, several at once
-too: each step is one transaction from where the last one ended. A small run's copy is a temporary file of this process.
+too: each step is one transaction from where the last one ended. A small run's copy is a temporary file of this process,
+and so is one that has no place beside the run: another file has its name, somebody locks it, or the disk is full.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,7 @@ import msgspec
 
 from batchdeck.config import index_path
 from batchdeck.errors import StoreError
-from batchdeck.store.reader import RunReader
+from batchdeck.store.reader import RunReader, is_about_files, is_still
 
 Figure = Literal["tokens", "ttft", "seconds", "tries", "cost"]
 Order = Literal["idx", "state", "prompt", "answer", "tokens", "ttft", "seconds", "tries", "cost"]
@@ -33,7 +35,15 @@ HALVED = 200_000
 """Rows from which two look for words at once."""
 STEP = 5_000
 """Rows a transaction when the copy is brought up to date."""
+PATIENCE = 5_000
+"""Milliseconds that another's step may take."""
 VERSION = 1
+INDEX_ID = 0x42444B49
+"""SQLite's application id of the copy: no other file of its name is ever written to, or deleted."""
+HEAD = 100
+"""Bytes of the head of a SQLite file."""
+RESERVE = 256 << 20
+"""Bytes that are left free on the disk beside the copy: the run's own file needs them more."""
 
 _TABLES = """
 DROP TABLE IF EXISTS main.copied; DROP TABLE IF EXISTS main.figures; DROP TABLE IF EXISTS main.texts;
@@ -98,6 +108,9 @@ class RunIndex:
         self._identity = f"{meta.created_at} {meta.run}"
         self._uri = ""
         """Of the file that holds the copy; empty while it is a temporary one."""
+        self._inode: tuple[int, int] | None = None
+        """What tells that file from another of the same name."""
+        self._is_damaged = self._was_damaged = False
         self._beside: sqlite3.Connection | None = None
         self._db = self._open(meta.counts.items >= kept_from)
         self.copied, self.items = 0, meta.counts.items
@@ -129,17 +142,18 @@ class RunIndex:
 
     def _open(self, kept: bool) -> sqlite3.Connection:
         file = index_path(self.path)
-        if kept and _writable(file):
-            self._uri = file.as_uri()
-            with suppress(sqlite3.DatabaseError):
-                return self._connect(self._uri)
-            # Damaged, or no database at all: it holds nothing that the run file does not.
-            for ending in ("", "-wal", "-shm"):
-                Path(f"{file}{ending}").unlink(missing_ok=True)
-            if _writable(file):
-                with suppress(sqlite3.DatabaseError):
+        if kept and _free(file) > RESERVE + _size(self.path) // 2:
+            for _ in range(2):
+                if not _claim(file):
+                    break
+                self._uri, self._inode = f"{file.as_uri()}?mode=rw", _identity(file)
+                try:
                     return self._connect(self._uri)
-            self._uri = ""
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        break  # somebody holds it for long, say: that is no reason to take it from them
+                    _discard(file)
+        self._uri, self._inode = "", None
         try:
             return self._connect("")
         except sqlite3.Error as error:
@@ -149,28 +163,36 @@ class RunIndex:
         """uri: empty for a temporary file, which is gone with the connection."""
         db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
         try:
-            db.execute("PRAGMA busy_timeout = 5000")
+            db.execute(f"PRAGMA busy_timeout = {PATIENCE}")
+            if uri and db.execute("PRAGMA application_id").fetchone()[0] != INDEX_ID:
+                db.execute(f"PRAGMA application_id = {INDEX_ID}")  # in the file's own head, before there is a log
             db.execute("PRAGMA journal_mode = WAL" if uri else "PRAGMA journal_mode = MEMORY")
             db.execute("PRAGMA synchronous = NORMAL")
             self._attach(db)
             with _transaction(db):
                 if db.execute("PRAGMA main.user_version").fetchone()[0] != VERSION or not self._is_ours(db):
-                    for statement in _TABLES.strip().split(";")[:-1]:
-                        db.execute(statement)
-                    db.execute("INSERT INTO main.copied VALUES (?, -1, 0)", (self._identity,))
-                    db.execute(f"PRAGMA main.user_version = {VERSION}")
+                    self._begin(db)
         except BaseException:
             db.close()
             raise
         return db
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        """Nothing is copied yet. Within a transaction."""
+        for statement in _TABLES.strip().split(";")[:-1]:
+            db.execute(statement)
+        db.execute("INSERT INTO main.copied VALUES (?, -1, 0)", (self._identity,))
+        db.execute(f"PRAGMA main.user_version = {VERSION}")
 
     def _attach(self, db: sqlite3.Connection) -> None:
         run = Path(os.path.realpath(self.path)).as_uri()
         try:
             db.execute("ATTACH ? AS run", (f"{run}?mode=ro",))
             db.execute("SELECT count(*) FROM run.run").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # In a folder that may only be read, as ``RunReader`` does it.
+            if not is_about_files(error) or not is_still(self.path):
+                raise
             with suppress(sqlite3.OperationalError):
                 db.execute("DETACH run")
             db.execute("ATTACH ? AS run", (f"{run}?mode=ro&immutable=1",))
@@ -183,11 +205,19 @@ class RunIndex:
 
     def catch_up(self, rows: int = STEP) -> bool:
         """Copy about so many rows that are new or changed. Returns whether there may be more."""
+        file = index_path(self.path)
+        if self._uri and _free(file) < RESERVE // 2:
+            raise StoreError(f"{file}: the disk is nearly full, so not all rows can be searched")
         with self._errors(), _transaction(self._db):
             idx, seq = self._db.execute("SELECT idx, seq FROM main.copied").fetchone()
+            (newest,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM run.items WHERE seq > 0").fetchone()
+            if newest < seq:
+                # The run file is an older one of its name: brought back from a copy, say.
+                self._begin(self._db)
+                idx = -1
             if idx < 0:
                 # What is read from now on is as new as this, at least.
-                (seq,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM run.items WHERE seq > 0").fetchone()
+                seq = newest
             (last,) = self._db.execute(
                 "SELECT max(idx) FROM (SELECT idx FROM run.items WHERE idx > ? ORDER BY idx LIMIT ?)", (idx, rows)
             ).fetchone()
@@ -220,6 +250,8 @@ class RunIndex:
     def _in_halves(self, query: Query) -> array[int]:
         """To look through all texts keeps one core busy: two do it in half the time."""
         if self._beside is None:
+            if _identity(index_path(self.path)) != self._inode:
+                return _fetched(self._db, *_statement(query))  # it was deleted, and maybe made anew
             self._beside = self._connect(self._uri)
         middle = self.copied // 2
         with ThreadPoolExecutor(1) as pool:
@@ -257,10 +289,26 @@ class RunIndex:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        if self._is_damaged:
+            self._mend()
         try:
             yield
         except sqlite3.Error as error:
+            if self._uri and _is_damage(error) and not self._was_damaged:
+                self._is_damaged = True
+                file = index_path(self.path)
+                raise StoreError(f"{file} is damaged ({error}); it is made anew at the next look") from error
             raise StoreError(f"{self.path}: {error}") from error
+
+    def _mend(self) -> None:
+        """Make the copy anew, once: if that is no better, the damage is in the run file."""
+        self._is_damaged, self._was_damaged = False, True
+        self.close()
+        self._beside = None
+        if _identity(index_path(self.path)) == self._inode:
+            _discard(index_path(self.path))
+        self._db = self._open(True)
+        self.copied = 0
 
 
 _LIKE = "text LIKE ? ESCAPE '\\'"
@@ -325,10 +373,71 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _writable(file: Path) -> bool:
-    """Whether the file is there to be written, made 0600 where it was not. A link is never followed."""
+def is_index(file: Path) -> bool:
+    """Whether a file is such a copy, told by its head (the file format of SQLite, section 1.3). A link is none."""
     try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
-    return True
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode) and _has_our_head(os.pread(descriptor, HEAD, 0))
+    finally:
+        os.close(descriptor)
+
+
+def _has_our_head(head: bytes) -> bool:
+    return head.startswith(b"SQLite format 3\0") and head[68:72] == INDEX_ID.to_bytes(4)
+
+
+def _claim(file: Path) -> bool:
+    """Whether the copy may stand in this file: it is one already, or empty, or made here; and for its owner alone."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError:
+        return False
+    try:
+        found, head = os.fstat(descriptor), os.pread(descriptor, HEAD, 0)
+        if not stat.S_ISREG(found.st_mode) or (head and not _has_our_head(head)):
+            return False
+        if found.st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _discard(file: Path) -> None:
+    """Delete a copy. It holds nothing that the run file does not."""
+    if is_index(file):
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{file}{ending}").unlink(missing_ok=True)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _free(file: Path) -> int:
+    """Bytes that are free where this file is, or would be; none where nobody says."""
+    try:
+        found = os.statvfs(file.parent)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

@@ -79,9 +79,28 @@ def _sample(values: dict[str, Any]) -> Sample:
     return Sample(**values)
 
 
-def _is_about_files(error: sqlite3.Error) -> bool:
+def is_about_files(error: sqlite3.Error) -> bool:
     """Whether SQLite could not open a file, or could not make one that it needs beside it."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+def is_still(path: Path) -> bool:
+    """Whether nobody writes this run file, and all of it stands in the file itself."""
+    wal = Path(f"{path.resolve()}-wal")
+    try:
+        size = wal.stat().st_size if wal.exists() else None
+        return not size and lock.probe(path) is None
+    except PermissionError:
+        # Somebody else's lock. An engine has its log in place for as long as it works.
+        return not wal.exists()
+    except OSError:
+        return False
+
+
+def _left(path: Path) -> tuple[int, ...]:
+    """What is another once somebody has written to this run file."""
+    found, wal = path.stat(), Path(f"{path.resolve()}-wal")
+    return found.st_ino, found.st_size, found.st_mtime_ns, wal.stat().st_size if wal.exists() else 0
 
 
 class RunReader:
@@ -98,7 +117,7 @@ class RunReader:
         if not self.path.is_file():
             raise StoreError(f"{self.path}: no such run file")
         try:
-            application_id = self._open(immutable=still and self._is_still())
+            application_id = self._open(immutable=still and is_still(self.path))
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: not a readable run file ({error}{self._hint(error)})") from error
         if application_id != APPLICATION_ID:
@@ -109,6 +128,8 @@ class RunReader:
         """Connect, and return the file's application id. Where SQLite would have to make files that it cannot make (a
         folder that may only be read), a run file that is whole in itself is taken as it lies there."""
         uri = f"{self.path.resolve().as_uri()}?mode=ro" + ("&immutable=1" if immutable else "")
+        self._left = _left(self.path) if immutable else None
+        """How the file was when it was opened without its locks."""
         self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
         try:
             self._db.execute("PRAGMA query_only = 1")
@@ -116,27 +137,15 @@ class RunReader:
             return int(self._db.execute("PRAGMA application_id").fetchone()[0])
         except sqlite3.Error as error:
             self._db.close()
-            if immutable or not _is_about_files(error) or not self._is_still():
+            if immutable or not is_about_files(error) or not is_still(self.path):
                 raise
         return self._open(immutable=True)
 
     def _hint(self, error: sqlite3.Error) -> str:
         wal = Path(f"{self.path.resolve()}-wal")
-        if not _is_about_files(error) or not wal.exists():
+        if not is_about_files(error) or not wal.exists():
             return ""
         return f"; a part of it stands in {wal.name}, which can only be read in a folder that can be written"
-
-    def _is_still(self) -> bool:
-        """Whether nobody writes this file, and all of it stands in the file itself."""
-        wal = Path(f"{self.path.resolve()}-wal")
-        try:
-            size = wal.stat().st_size if wal.exists() else None
-            return not size and lock.probe(self.path) is None
-        except PermissionError:
-            # Somebody else's lock. An engine has its log in place for as long as it works.
-            return not wal.exists()
-        except OSError:
-            return False
 
     def __enter__(self) -> RunReader:
         return self
@@ -342,21 +351,29 @@ class RunReader:
         if rows is not None:
             for start in range(0, len(rows), 500):
                 few = rows[start : start + 500]
-                cursor = self._execute(f'SELECT * FROM results WHERE "index" IN ({",".join("?" * len(few))})', *few)
-                names = [column[0] for column in cursor.description]
-                found = {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
+                chunk = self._steady(f'SELECT * FROM results WHERE "index" IN ({",".join("?" * len(few))})', *few)
+                found = {row["index"]: row for row in chunk}
                 yield from (found[idx] for idx in few if idx in found)
             return
         last = -1
         while True:
-            cursor = self._execute('SELECT * FROM results WHERE "index" > ? ORDER BY "index" LIMIT 500', last)
-            names = [column[0] for column in cursor.description]
-            chunk = cursor.fetchall()
-            for row in chunk:
-                yield dict(zip(names, row, strict=True))
+            chunk = self._steady('SELECT * FROM results WHERE "index" > ? ORDER BY "index" LIMIT 500', last)
+            yield from chunk
             if len(chunk) < 500:
                 return
-            last = chunk[-1][0]
+            last = chunk[-1]["index"]
+
+    def _steady(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """Rows by their columns' names. What is read of a file without its locks counts only if nobody wrote to it
+        meanwhile: a run can be resumed while its rows are written somewhere."""
+        cursor = self._execute(query, *values)
+        names = [column[0] for column in cursor.description]
+        rows = cursor.fetchall()
+        if self._left is not None and _left(self.path) != self._left:
+            self._db.close()
+            self._open(immutable=False)
+            rows = self._all(query, *values)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _execute(self, query: str, *values: Any) -> sqlite3.Cursor:
         try:

@@ -33,7 +33,7 @@ class ClassesScreen(ListingScreen):
         if error.error_type == BAD_INPUT:
             self.door.say(Reply(ok=False, message="A bad line has nothing to send; mend the file, run it anew"))
         elif self.is_live:
-            self._send(Command(name="retry", error=error.error_type))
+            self._send(Command(name="retry_class", error=error.error_type))
         else:
             self._start(retry_failed=True, error=error.error_type)
 
