@@ -52,6 +52,15 @@ def ended(home: Path) -> Path:
         ("state:in-flight", Asked(state="in_flight")),
         ("error:http_500 state:failed", Asked(state="failed", error_type="http_500")),
         ('"time>5s"', Asked("time>5s")),
+        ('"hello" tries>0', Asked("hello", ranges=(("tries", 1, None),))),
+        ('tries>0 "two  words tok>5"', Asked("two  words tok>5", ranges=(("tries", 1, None),))),
+        ('"say state:failed please" state:failed', Asked("say state:failed please", state="failed")),
+        ("xtok>5 tok>5", Asked("xtok>5", ranges=(("tokens", 6, None),))),
+        ("tok<1234567", Asked(ranges=(("tokens", None, 1_234_566),))),
+        ("tok>5.5", Asked(ranges=(("tokens", 6, None),))),
+        ("tok<=5.5 tries<2.5", Asked(ranges=(("tokens", None, 5), ("tries", None, 2)))),
+        ("cost>0.0000001", Asked(ranges=(("cost", 1e-7, None),))),
+        ("time>1234567.25s", Asked(ranges=(("seconds", 1_234_567.25, None),))),
     ],
 )
 def test_bounds_are_told_from_words(line: str, meant: Asked) -> None:

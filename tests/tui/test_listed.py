@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import sqlite3
 import stat
+from array import array
 from pathlib import Path
 
 import pytest
 
 from batchdeck.config import home as data_folder
 from batchdeck.store.reader import RunReader
+from batchdeck_tui.bridge import Found
 from batchdeck_tui.remembered import Remembered, recall, remember
 from batchdeck_tui.screens.columnsview import ColumnsScreen
 from batchdeck_tui.screens.exportform import ExportScreen, proposed
 from batchdeck_tui.screens.run import RunScreen
+from batchdeck_tui.selection import Selection
 from batchdeck_tui.widgets.charts import Charts
 from batchdeck_tui.widgets.columns import AS_AT_FIRST, NAMES, gap, layout
 from batchdeck_tui.widgets.results import MARK
+from tests.runs.processes import wait_for_end, wait_until_free
 from tests.tui.console import console, launched, page, read, until
 from tests.tui.runfile import make_run, make_samples
 
@@ -136,10 +141,89 @@ async def test_only_the_marked_rows_are_tried_again(tmp_path: Path) -> None:
         assert [row.attempts for row in reader.window(0, 12)] == [1, 2, 1, 2, *[1] * 8]
 
 
-async def test_marked_rows_of_a_run_without_an_engine_wait_for_a_resume(ended: Path) -> None:
-    async with console(ended, (140, 40)) as (pilot, _):
-        await pilot.press("m", "r")
-        await until(pilot, lambda: "R resumes the run; then r" in page(pilot.app))
+async def test_of_a_run_that_is_over_only_the_marked_rows_are_tried_again(tmp_path: Path) -> None:
+    prompts = [f"number {n}" for n in range(12)]
+    async with launched(tmp_path, prompts, "--max-retries", "0", faults={"400": 1.0}) as (run, _):
+        await wait_for_end(run)
+        await asyncio.to_thread(wait_until_free, run)
+        async with console(run, (140, 40)) as (pilot, screen):
+            await until(pilot, lambda: screen._now is not None and screen._now.state == "done")
+            await pilot.press("home", "down", "m", "down", "m")
+            await until(pilot, lambda: "2 rows marked   for r y E   M unmarks" in page(pilot.app))
+            await pilot.press("r")
+            await until(pilot, lambda: screen._now is not None and screen._now.counts.attempts == 14)
+            await until(pilot, lambda: not screen.table.marks)
+            await until(pilot, lambda: "M unmarks" not in page(pilot.app))
+    with RunReader(run) as reader:
+        assert [row.attempts for row in reader.window(0, 12)] == [1, 2, 1, 2, *[1] * 8]
+
+
+async def test_what_is_exported_of_a_filter_was_looked_for_in_all_rows(ended: Path, tmp_path: Path) -> None:
+    """A large run's index takes its time; what is listed by then is not all."""
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("f", "f", "f", "f")
+        await until(pilot, lambda: screen.table.visible_indices() == [3, 7, 11])
+        assert screen._found is not None
+        screen._found = Found(Selection(array("q", [3])), 57)
+        screen._list_as_flown()
+        await export(pilot, screen, str(tmp_path / "failed.csv"), "3 rows in")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_a_state_that_no_key_leads_to_can_be_turned_on_from(ended: Path, size: tuple[int, int]) -> None:
+    async with console(ended, size) as (pilot, screen):
+        await pilot.press("slash", *"state:skipped", "enter")
+        await until(pilot, lambda: "skipped" in page(pilot.app) and not screen.table.visible_indices())
+        await pilot.press("f")
+        await until(pilot, lambda: screen._filter.state == "in_flight")
+
+
+async def test_a_share_is_one_of_what_is_listed(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("f", "f", "f", "f")
+        await until(pilot, lambda: screen.table.visible_indices() == [3, 7, 11])
+        await pilot.press(":", "5", "0", "%", "enter")
+        await until(pilot, lambda: screen.table.cursor_idx == 7)
+
+
+async def test_an_item_that_leaves_the_list_is_still_read_and_the_cursor_keeps_its_place(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("f", "f", "f", "f")
+        await until(pilot, lambda: screen.table.source is not None and screen.table.source.count == 3)
+        rows = [screen.table.source.idx_at(place) for place in range(3)]
+        screen.table.select(Selection(array("q", reversed(rows)), sorted=False))
+        await pilot.press("home", "down", "enter")
+        await until(pilot, lambda: screen._opened == rows[1])
+        # it settles, and is listed no more
+        screen.table.select(Selection(array("q", [rows[2], rows[0]]), sorted=False))
+        await pilot.pause()
+        assert screen.table.cursor_idx == rows[0], "the place, and not the top"
+        assert screen._opened == rows[1]
+        await pilot.press("up")
+        await until(pilot, lambda: screen._opened == rows[2])
+
+
+async def test_the_scrollbar_ends_following_as_the_wheel_does(ended: Path) -> None:
+    async with console(ended, (140, 30)) as (pilot, screen):
+        assert screen._following
+        await pilot.click(screen.table, offset=(screen.table.outer_size.width - 1, 15))
+        await until(pilot, lambda: not screen._following)
+
+
+async def test_nothing_is_offered_that_hides_parts_of_our_screens(ended: Path) -> None:
+    async with console(ended, (140, 30)) as (pilot, screen):
+        titles = [command.title for command in pilot.app.get_system_commands(screen)]
+        assert not {"Maximize", "Minimize"} & set(titles)
+        assert len(titles) == len(set(titles))
+
+
+async def test_after_a_search_in_the_detail_alone_its_keys_scroll_it(ended: Path) -> None:
+    async with console(ended, (140, 30)) as (pilot, screen):
+        await pilot.press("home", "enter", "z", "slash", "escape")
+        await until(pilot, lambda: not screen.is_searching)
+        assert screen.focused is screen.pane
+        await pilot.press("j", "j")
+        assert screen._opened == 0
 
 
 # -- export

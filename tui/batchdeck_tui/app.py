@@ -92,7 +92,9 @@ class BatchdeckApp(App[None]):
     def _keep_theme(self, theme: Theme) -> None:
         """The one that was chosen is there again next time."""
         if theme.name != (recall().theme or DARK.name):
-            remember(theme=theme.name)
+            hindered = remember(theme=theme.name)
+            if hindered:
+                self.say(Reply(ok=False, message=f"the theme is kept for now only: {inert(hindered)}"))
 
     def on_ready(self) -> None:
         self.call_after_refresh(self._settle)
@@ -160,7 +162,7 @@ class BatchdeckApp(App[None]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield from palette(screen)
         for command in super().get_system_commands(screen):
-            if command.title not in ("Keys", "Quit"):
+            if command.title not in UNOFFERED:
                 yield command
 
     def action_preferences(self) -> None:
@@ -181,6 +183,8 @@ class BatchdeckApp(App[None]):
         self.notify("q leaves the console; runs go on. In a run, x cancels it.", markup=False)
 
 
+UNOFFERED = ("Keys", "Quit", "Maximize", "Minimize")
+"""Commands of Textual's own: ours say the first two better, and the others hide what our screens count on."""
 SOON = (
     "plotext", "batchdeck.control.client", "batchdeck_tui.screens.chartsview", "batchdeck_tui.screens.tune",
     "batchdeck_tui.screens.columnsview", "batchdeck_tui.screens.eventlog", "batchdeck_tui.screens.help",

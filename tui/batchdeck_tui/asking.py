@@ -7,7 +7,9 @@ where it has a colon. Text in double quotes is always words.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from math import ceil, floor
 from typing import NamedTuple, get_args
 
 from batchdeck.errors import UsageError
@@ -44,8 +46,11 @@ def asked(text: str) -> Asked:
         return Asked(words=text[1:-1])
     named: dict[str, str] = {}
     bounds: dict[Figure, tuple[float | None, float | None]] = {}
-    left = text
-    for part in _PARTS.findall(text):
+    left: list[str] = []
+    """What stands between the bounds, as it is."""
+    end = 0
+    for piece in _PARTS.finditer(text):
+        part = piece[0]
         if (found := _WORD.fullmatch(part)) is not None:
             named[found[1]] = found[2]
         elif (found := _BOUND.fullmatch(part)) is not None:
@@ -53,7 +58,8 @@ def asked(text: str) -> Asked:
             bounds[figure] = _narrowed(bounds.get(figure, (None, None)), _bound(figure, found[2], found[3], part))
         else:
             continue
-        left = left.replace(part, "", 1)
+        left.append(text[end : piece.start()])
+        end = piece.end()
     state = named.get("state")
     states = get_args(ItemState)
     if state is not None:
@@ -61,7 +67,7 @@ def asked(text: str) -> Asked:
         if state not in states:
             raise UsageError(f"state:{named['state']}: a state is {', '.join(states)}")
     return Asked(
-        " ".join(left.split()) if left != text else text,
+        _words([*left, text[end:]]) if left else text,
         state,  # type: ignore[arg-type]
         named.get("error"),
         named.get("finish"),
@@ -69,13 +75,21 @@ def asked(text: str) -> Asked:
     )
 
 
+def _words(pieces: Sequence[str]) -> str:
+    """What is left of a line with bounds: one quoted text, or words."""
+    left = "".join(pieces).strip()
+    if len(left) > 1 and left[0] == left[-1] == '"' and '"' not in left[1:-1]:
+        return left[1:-1]
+    return " ".join(left.split())
+
+
 def written(words: str, finish_reason: str | None, ranges: Iterable[Range]) -> str:
     """The line that asks for this."""
     parts = [f"finish:{finish_reason}"] if finish_reason is not None else []
     parts += [said(one) for one in ranges]
-    if not parts and asked_safely(words) != Asked(words=words):
-        return f'"{words}"'
-    return " ".join([*parts, words] if words else parts)
+    line = " ".join([*parts, words] if words else parts)
+    read = asked_safely(line)
+    return line if read is not None and read.words == words else " ".join([*parts, f'"{words}"'])
 
 
 def said(one: Range) -> str:
@@ -96,9 +110,17 @@ def asked_safely(text: str) -> Asked | None:
 
 
 def _figure(figure: Figure, value: float | None) -> str:
+    if value is None:
+        return ""
     if figure in TIMES:
-        return f"{value:g}s" if value is None or value >= 1 else f"{value * 1000:g}ms"
-    return f"{value:g}"
+        return f"{_plain(value)}s" if value >= 1 else f"{_plain(round(value * 1000, 9))}ms"
+    return _plain(value)
+
+
+def _plain(value: float) -> str:
+    """All digits, and no exponent."""
+    text = f"{Decimal(repr(value)):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _bound(figure: Figure, sign: str, text: str, part: str) -> tuple[float | None, float | None]:
@@ -109,8 +131,10 @@ def _bound(figure: Figure, sign: str, text: str, part: str) -> tuple[float | Non
             return _value(figure, least, part) if least else None, _value(figure, most, part) if most else None
         return _value(figure, text, part), _value(figure, text, part)
     value = _value(figure, text, part)
-    step = 1 if sign in (">", "<") and figure in WHOLE else 0
-    return (value + step, None) if sign[0] == ">" else (None, value - step)
+    if figure in WHOLE:
+        # More than 5.5 is 6 and more, more than 6 is 7 and more.
+        value = {">": floor(value) + 1, ">=": ceil(value), "<": ceil(value) - 1, "<=": floor(value)}[sign]
+    return (value, None) if sign[0] == ">" else (None, value)
 
 
 def _value(figure: Figure, text: str, part: str) -> float:

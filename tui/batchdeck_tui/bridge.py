@@ -7,7 +7,7 @@ import importlib
 import re
 import time
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
@@ -49,7 +49,7 @@ class Found(NamedTuple):
     missing: int = 0
 
 
-def _lines(rows: array[int]) -> bytes:
+def _lines(rows: Iterable[int]) -> bytes:
     return "".join(f"{idx}\n" for idx in rows).encode()
 
 
@@ -329,27 +329,35 @@ class RunBridge:
 
 
 async def resume(
-    run: Path, *, retry_failed: bool = False, options: Mapping[str, str] | None = None, error: str | None = None
+    run: Path,
+    *,
+    retry_failed: bool = False,
+    options: Mapping[str, str] | None = None,
+    error: str | None = None,
+    idx: Sequence[int] | None = None,
 ) -> Reply:
     """Start an engine on a run again, as the command line does it; never raises for one that cannot start.
 
-    options: settings that change with it, by their names, as a person wrote them. error: with ``retry_failed``, only
-    items that failed of this class.
+    options: settings that change with it, by their names, as a person wrote them. error, idx: with
+    ``retry_failed``, only items that failed of this class, only these.
     """
     arguments = ["resume", str(run), "--detach", "--json"]
     # joined to its option, no value is ever taken for an option of its own
     arguments += [f"--{name.replace('_', '-')}={text}" for name, text in (options or {}).items()]
     arguments += ["--retry-failed"] if retry_failed else []
     arguments += [f"--error={error}"] if error is not None else []
+    arguments += ["--rows=-"] if idx is not None else []
     try:
         counts, classes = await asyncio.to_thread(_counts, run)
         if retry_failed and 0 < counts.failed <= counts.bad_lines:
             return Reply(ok=False, message="No failed item can be tried again: their input lines are bad, mend those")
-        await call(arguments)
+        await call(arguments, _lines(idx or ()))
     except BatchdeckError as refused:
         return Reply(ok=False, message=str(refused))
     if error is not None:
         return Reply(ok=True, message=f"{some(classes.get(error, 0), 'failed item')} of {inert(error)} go again")
+    if idx is not None:
+        return Reply(ok=True, message="The marked rows that failed are tried again")
     return Reply(ok=True, message="Failed items are tried again" if retry_failed else "The run goes on")
 
 

@@ -24,13 +24,14 @@ class CommandFailed(BatchdeckError):
     """The command line refused; the message is its last line."""
 
 
-async def call(arguments: Sequence[str]) -> dict[str, Any]:
+async def call(arguments: Sequence[str], given: bytes = b"") -> dict[str, Any]:
     """The JSON object that ``python -m batchdeck ARGUMENTS`` prints; raises ``CommandFailed`` with its error line.
+    given: what it reads.
 
     Cancelling the caller ends the process, unless it starts an engine (``--detach``): that is left to finish, as one
     killed on its way may have started the engine or not.
     """
-    process, output, errors = await _talk(arguments)
+    process, output, errors = await _talk(arguments, given)
     printed = _object(output)
     if printed is not None and (process.returncode == 0 or "error" not in printed):
         return printed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import PurePath
 
 from batchdeck import settings
 from batchdeck.model import RunConfig
@@ -11,6 +12,9 @@ from batchdeck_tui.plan import CUSTOM, OPTIONS, PROVIDERS, Plan
 
 LEFT_OUT = ("concurrency", "deadline")
 """Settings that the form has otherwise, or that are of that one run."""
+
+TOLD = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".txt": "text"}
+"""Formats that a file's name tells; of any other name the format is said."""
 
 
 def plan_of(config: RunConfig) -> Plan:
@@ -51,6 +55,8 @@ def plan_of(config: RunConfig) -> Plan:
             other.append(f"--sim-option={name}={json.dumps(value, ensure_ascii=False)}")
     if is_known and config.managed is None and config.base_url:
         other.append(f"--base-url={config.base_url}")
+    if config.input_format is not None and TOLD.get(PurePath(config.input).suffix.lower()) != config.input_format:
+        other.append(f"--input-format={config.input_format}")
     other += ["--strict"] * config.strict + ["--no-stream"] * (not config.stream)
     return Plan(
         file=config.input,
@@ -64,4 +70,4 @@ def plan_of(config: RunConfig) -> Plan:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "" if value is None else str(value).removesuffix(".0")

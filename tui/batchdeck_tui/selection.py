@@ -37,11 +37,9 @@ class Selection:
         place = bisect_left(self.rows, idx)
         return place if place < len(self.rows) and self.rows[place] == idx else None
 
-    def nearest(self, idx: int) -> int:
-        """Where an item stands, or would stand; in another order than the input's that is not known: at the top."""
-        if self.sorted:
-            return bisect_left(self.rows, idx)
-        return self.place(idx) or 0
+    def nearest(self, idx: int) -> int | None:
+        """Where an item stands, or would stand; None where that is not known: in another order than the input's."""
+        return bisect_left(self.rows, idx) if self.sorted else self.place(idx)
 
     def without(self, left_out: frozenset[int]) -> Selection:
         """The same but for some, of which there are few."""

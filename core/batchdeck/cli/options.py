@@ -213,7 +213,8 @@ def split_headers(given: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str
         name, colon, value = header.partition(":")
         name, value = name.strip(), value.strip()
         if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not value or not value.isprintable():
-            raise UsageError("--header takes 'Name: value'")
+            why = f": the value of {name} is not kept, give it again" if colon and not value else ""
+            raise UsageError(f"--header takes 'Name: value'{why}")
         if name.lower() in SAFE_HEADERS or is_reference(value):
             kept[name] = value
             secrets.pop(name, None)

@@ -44,6 +44,7 @@ class ClassesScreen(ListingScreen):
             return
         kind = message.error.error_type
         try:
+            await self.bridge.copy()
             found = await self.bridge.select(Query(error_type=kind))
         except StoreError as error:
             self.door.say(Reply(ok=False, message=str(error)))

@@ -11,7 +11,7 @@ from textual.binding import ActiveBinding
 from batchdeck.errors import StoreError
 from batchdeck.format import some
 from batchdeck.inert import inert
-from batchdeck.model import Reply
+from batchdeck.model import Detail, Reply
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.format import count
 from batchdeck_tui.remembered import recall, remember
@@ -36,6 +36,8 @@ class DetailingScreen(ClassesScreen):
         super().__init__(path, bridge)
         self._opened: int | None = None
         self._opened_settled = False
+        self._wanted: int | None = None
+        self._is_loading = False
 
     @property
     def pane(self) -> DetailPane:
@@ -84,13 +86,24 @@ class DetailingScreen(ClassesScreen):
         self.table.focus()
         self.refresh_bindings()
 
-    @work(exclusive=True, group="detail")
+    @work(group="detail")
     async def _load_detail(self, idx: int) -> None:
+        """Read an item. Asked for again and again while rows settle: one look is not broken off by the next, or on a
+        slow disk none would ever end."""
+        self._wanted = idx
+        if self._is_loading:
+            return
+        self._is_loading = True
+        detail: Detail | None = None
         try:
-            detail = await self.bridge.detail(idx)
+            while self._wanted is not None:
+                idx, self._wanted = self._wanted, None
+                detail = await self.bridge.detail(idx)
         except StoreError as error:
             self.door.say(Reply(ok=False, message=str(error)))
             return
+        finally:
+            self._is_loading = False
         if idx == self._opened:
             self._opened_settled = detail is not None and detail.state in ("done", "failed")
             self.pane.show(detail)
@@ -119,6 +132,11 @@ class DetailingScreen(ClassesScreen):
             self.pane.focus()
         else:
             self.table.focus()
+
+    def close_search(self) -> None:
+        super().close_search()
+        if self.has_class("-zoomed"):
+            self.pane.focus()  # the table is not to be seen
 
     def action_unfold(self) -> None:
         self.pane.unfold()

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, Log, Static
@@ -28,6 +28,17 @@ KEPT = 20_000
 """The newest so many are shown: they come by what people and limits do, not by items."""
 
 
+class EventLog(Log):
+    """Goes by the keys of vim, too."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", show=False),
+        Binding("k", "scroll_up", show=False),
+        Binding("g", "scroll_home", show=False),
+        Binding("G", "scroll_end", show=False),
+    ]
+
+
 class EventsScreen(Screen[None]):
     """Read from the run file, so a run that has ended has one too."""
 
@@ -45,7 +56,7 @@ class EventsScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", markup=False)
-        yield Log(id="events", max_lines=KEPT)
+        yield EventLog(id="events", max_lines=KEPT)
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -56,8 +67,10 @@ class EventsScreen(Screen[None]):
     def log_widget(self) -> Log:
         return self.query_one("#events", Log)
 
-    @work(exclusive=True, group="events")
+    @work(group="events")
     async def _read(self) -> None:
+        if sum(worker.group == "events" and worker.is_running for worker in self.workers) > 1:
+            return  # on a slow disk the first look takes longer than it is until the next one
         try:
             new = await self._bridge.events(self._last)
         except StoreError as error:

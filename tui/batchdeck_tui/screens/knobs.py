@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -123,7 +123,13 @@ class KnobsScreen(SearchScreen):
 
     @work(group="command")
     async def _send(self, command: Command) -> None:
-        self.door.say(await self._ask(command))
+        reply = await self._ask(command)
+        self.door.say(reply)
+        if reply.ok and command.name == "retry" and command.idx is not None:
+            self.went_again()
+
+    def went_again(self) -> None:
+        """Some items that a person chose go again."""
 
     async def _ask(self, command: Command) -> Reply:
         if not self.is_live and self._now is not None and self._now.state in WORKING:
@@ -131,19 +137,27 @@ class KnobsScreen(SearchScreen):
         return await self.bridge.send(command)
 
     def _start(
-        self, retry_failed: bool = False, options: Mapping[str, str] | None = None, error: str | None = None
+        self,
+        retry_failed: bool = False,
+        options: Mapping[str, str] | None = None,
+        error: str | None = None,
+        idx: Sequence[int] | None = None,
     ) -> None:
-        """Starts an engine, unless one is being started. options: settings that change with it. error: with
-        ``retry_failed``, only items that failed of this class."""
+        """Starts an engine, unless one is being started. options: settings that change with it. error, idx: with
+        ``retry_failed``, only items that failed of this class, only these."""
         if not self._starting:
             self._starting = True
-            self._carry_start(retry_failed, options, error)
+            self._carry_start(retry_failed, options, error, idx)
 
     @work(group="start")
-    async def _carry_start(self, retry_failed: bool, options: Mapping[str, str] | None, error: str | None) -> None:
+    async def _carry_start(
+        self, retry_failed: bool, options: Mapping[str, str] | None, error: str | None, idx: Sequence[int] | None
+    ) -> None:
         self.door.say(Reply(ok=True, message="Starting the engine …"))
         try:
-            reply = await resume(self.path, retry_failed=retry_failed, options=options, error=error)
+            reply = await resume(self.path, retry_failed=retry_failed, options=options, error=error, idx=idx)
         finally:
             self._starting = False
         self.door.say(reply)
+        if reply.ok and idx is not None:
+            self.went_again()

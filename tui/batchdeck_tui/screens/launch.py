@@ -287,7 +287,7 @@ class LaunchScreen(Screen[Path | None]):
             self.door.say(Reply(ok=True, message="It is being launched already; it opens as soon as it runs"))
             return
         plan = self.form.plan
-        if plan != self._first:
+        if plan != self._first and self._given is None:
             self.door.draft = plan
         self._leave(None)
 

@@ -55,6 +55,7 @@ class ListingScreen(ChartingScreen):
         self._flights = Flights()
         self._sought = ""
         """The words that were searched for last."""
+        self._listed_words: Content | None = None
         self._goes = False
         """Whether the search line takes the number of a row."""
         self._stale = False
@@ -111,7 +112,9 @@ class ListingScreen(ChartingScreen):
         if text.isdecimal() and len(text) < 19:
             idx = int(text)
         elif text.endswith("%") and text[:-1].isdecimal() and items:
-            idx = min(items - 1, items * int(text[:-1]) // 100)
+            assert self._source is not None
+            listed = self._source.count
+            idx = self._source.idx_at(min(listed - 1, listed * int(text[:-1]) // 100)) if listed else None
         if idx is None or idx >= items:
             try:
                 idx = await self.bridge.idx_of(text) if text else None
@@ -154,11 +157,10 @@ class ListingScreen(ChartingScreen):
 
     def _narrow(self, wanted: RowFilter) -> None:
         self._filter, self._found = wanted, None
-        self.set_class(bool(wanted), "-filtered")
+        self._say_listed(Content(inert(f"{wanted}  …")) if wanted else None)
         self.table.highlight = wanted.words
         self.workers.cancel_group(self, "select")
         if wanted.asks_file:
-            self.query_one("#filtered", Static).update(Content(inert(f"{wanted}  …")))
             self._select(wanted)
         elif wanted.is_live:
             self._list(Selection(array("q")))
@@ -216,9 +218,17 @@ class ListingScreen(ChartingScreen):
         count = f"{len(listed):,} row{'' if len(listed) == 1 else 's'}".replace(",", "\u202f")
         if missing:
             count += f", {missing:,} are still to be looked at".replace(",", "\u202f")
-        self.query_one("#filtered", Static).update(
-            Content.assemble((inert(str(self._filter)), "$warning"), (f"  {count}   esc shows all", MUTED))
-        )
+        said = Content.assemble((inert(str(self._filter)), "$warning"), (f"  {count}   esc shows all", MUTED))
+        self._say_listed(said)
+
+    def _say_listed(self, listed: Content | None) -> None:
+        """The line over the table: what is listed, None where all is, and how many rows are marked."""
+        self._listed_words = listed
+        marks = len(self.table.marks)
+        marked = Content.assemble((f"{some(marks, 'row')} marked", "$warning"), ("   for r y E   M unmarks", MUTED))
+        parts = [*([listed] if listed is not None else []), *([marked] if marks else [])]
+        self.set_class(bool(parts), "-filtered")
+        self.query_one("#filtered", Static).update(Content("   ").join(parts))
 
     def action_events(self) -> None:
         from batchdeck_tui.screens.eventlog import EventsScreen
@@ -307,6 +317,10 @@ class ListingScreen(ChartingScreen):
             self.table.marks -= wanted
         elif len(wanted | self.table.marks) <= MOST_MARKS:
             self.table.marks |= wanted
+        else:
+            said = f"no more than {count(MOST_MARKS)} rows can be marked; M unmarks those that are"
+            self.door.say(Reply(ok=False, message=said))
+            return
         self._marked()
 
     def action_unmark(self) -> None:
@@ -315,18 +329,25 @@ class ListingScreen(ChartingScreen):
 
     def _marked(self) -> None:
         self.table.refresh()
+        self._say_listed(self._listed_words)
         marks = len(self.table.marks)
         self.door.say(Reply(ok=True, message=f"{some(marks, 'row')} marked" if marks else "no row is marked"))
 
     def action_retry(self) -> None:
         """With marked rows: those of them that failed."""
-        marks = self.table.marks
+        marks = sorted(self.table.marks)
         if not marks:
             super().action_retry()
         elif self.is_live:
-            self._send(Command(name="retry", idx=sorted(marks)))
+            self._send(Command(name="retry", idx=marks))
         else:
-            self.door.say(Reply(ok=False, message="R resumes the run; then r tries the marked rows again"))
+            self._start(retry_failed=True, idx=marks)
+
+    def went_again(self) -> None:
+        """What was marked for that is not meant for the next thing, too."""
+        self.table.marks.clear()
+        self.table.refresh()
+        self._say_listed(self._listed_words)
 
     @work
     async def action_export(self) -> None:
@@ -334,11 +355,26 @@ class ListingScreen(ChartingScreen):
         listed = self._source.selection if self._source is not None else None
         if self.table.marks:
             rows, what = array("q", sorted(self.table.marks)), some(len(self.table.marks), "marked row")
+        elif self._found is not None and self._found.missing and not self._filter.needs_census:
+            found = await self._all_found()
+            if found is None:
+                return
+            rows, what = found.rows, f"{some(len(found.rows), 'row')} listed"
         elif listed is not None:
             rows, what = listed.rows, f"{some(len(listed), 'row')} listed"
         else:
             rows, what = None, "all rows"
         await self.export_rows(rows, what)
+
+    async def _all_found(self) -> Selection | None:
+        """What the filter lists once every row was looked at; None: that cannot be said."""
+        self.door.say(Reply(ok=True, message="looking at all rows …"))
+        try:
+            await self.bridge.copy()
+            return (await self.bridge.select(self._filter.query)).rows
+        except StoreError as error:
+            self.door.say(Reply(ok=False, message=str(error)))
+            return None
 
     async def export_rows(self, rows: array[int] | None, what: str) -> None:
         """Ask for a file and write these rows to it; None: all. what: the rows, as a person reads them."""

@@ -92,7 +92,8 @@ class RowFilter:
 
     def turned(self, step: int) -> RowFilter:
         """The next filter by state, or the one before; it takes the place of one by class of errors."""
-        return replace(self, state=STATES[(STATES.index(self.state) + step) % len(STATES)], error_type=None)
+        at = STATES.index(self.state) if self.state in STATES else 0  # others can be typed
+        return replace(self, state=STATES[(at + step) % len(STATES)], error_type=None)
 
     def of_class(self, error_type: str) -> RowFilter:
         """Only items that failed of this class; once more, all states again."""

@@ -55,12 +55,21 @@ class Rows(ResultsTable):
         self.action_open()
 
     class Wandered(Message):
-        """The person scrolls about by wheel, which moves no cursor."""
+        """The person scrolls about by wheel or by the scrollbar, which moves no cursor."""
 
     def on_mouse_scroll_up(self) -> None:
         self.post_message(self.Wandered())
 
     def on_mouse_scroll_down(self) -> None:
+        self.post_message(self.Wandered())
+
+    def on_scroll_to(self) -> None:
+        self.post_message(self.Wandered())
+
+    def on_scroll_up(self) -> None:
+        self.post_message(self.Wandered())
+
+    def on_scroll_down(self) -> None:
         self.post_message(self.Wandered())
 
 
@@ -212,7 +221,8 @@ class RunScreen(DetailingScreen):
             self._led.discard(message.idx)
         else:
             self._following = False
-        if self._opened is not None and message.idx is not None and message.idx != self._opened:
+        # An item that leaves the list is still read: only a person turns the page.
+        if message.by_hand and self._opened is not None and message.idx != self._opened:
             self.open_detail(message.idx)
 
     @on(Rows.Wandered)

@@ -74,6 +74,7 @@ class SampleTable(DataTable[Text]):
             if isinstance(row, dict):
                 self.add_row(*self._cells(row, width))
         self.move_cursor(column=1, scroll=False)
+        self.call_after_refresh(self.scroll_to, 0, 0, animate=False)
 
     def _cells(self, row: dict[str, Any], width: int) -> list[Text]:
         values, line = row.get("values"), str(row.get("line"))

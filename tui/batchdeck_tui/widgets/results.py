@@ -79,11 +79,12 @@ class ResultsTable(Inked, ScrollView, can_focus=True):
     ]
 
     class Highlighted(Message):
-        """The cursor stands on another item."""
+        """The cursor stands on another item. ``by_hand``: because a person moved it."""
 
-        def __init__(self, idx: int) -> None:
+        def __init__(self, idx: int, by_hand: bool = False) -> None:
             super().__init__()
             self.idx = idx
+            self.by_hand = by_hand
 
     class Opened(Message):
         """Enter, or a double click, on an item."""
@@ -164,15 +165,19 @@ class ResultsTable(Inked, ScrollView, can_focus=True):
             self._repaint_changed()
 
     def select(self, selection: Selection | None) -> None:
-        """Show only these items, or all. The cursor stays on its item, or on the one nearest after it."""
+        """Show only these items, or all. The cursor stays on its item, or on the one nearest after it; where that is
+        not known, at its place. And it stays in its line, where there was one for it in view."""
         if self.source is None:
             return
         if selection is not None and selection == self.source.selection:
             return
-        idx = self.cursor_idx
+        idx, line = self.cursor_idx, self._cursor - self.scroll_offset.y
         self.source.set_selection(selection)
-        self._cursor = 0 if idx is None else self.source.nearest(idx)
+        place = 0 if idx is None else self.source.nearest(idx)
+        self._cursor = self._cursor if place is None else place
         self._reshape()
+        if 0 <= line < self._page:
+            self.scroll_to(y=self._cursor - line, animate=False)
         self._show_cursor()
 
     @property
@@ -245,9 +250,10 @@ class ResultsTable(Inked, ScrollView, can_focus=True):
 
     def go_to(self, idx: int) -> bool:
         """The same for a person, who is led there."""
-        before, found = self._cursor, self.move_to(idx)
-        self.steered |= self._cursor != before
-        return found
+        place = self.source.row_at(idx) if self.source is not None else None
+        if place is not None:
+            self._steer(place)
+        return place is not None
 
     def step_round(self, by: int) -> None:
         """The next row or the one before, round the ends."""
@@ -376,13 +382,13 @@ class ResultsTable(Inked, ScrollView, can_focus=True):
             self.refresh()
         self._announce()
 
-    def _move(self, row: int) -> None:
+    def _move(self, row: int, *, by_hand: bool = False) -> None:
         if self.source is None or not self.source.count:
             return
         self._cursor = max(0, min(row, self.source.count - 1))
         self._show_cursor()
         self._repaint_changed()
-        self._announce()
+        self._announce(by_hand=by_hand)
 
     def _show_cursor(self) -> None:
         top, page = self.scroll_offset.y, self._page
@@ -393,16 +399,16 @@ class ResultsTable(Inked, ScrollView, can_focus=True):
         elif self._cursor >= top + page:
             self.scroll_to(y=self._cursor - page + 1, animate=False)
 
-    def _announce(self) -> None:
+    def _announce(self, *, by_hand: bool = False) -> None:
         idx = self.cursor_idx
         if idx is not None and idx != self._announced and self.is_attached:
             self._announced = idx
-            self.post_message(self.Highlighted(idx))
+            self.post_message(self.Highlighted(idx, by_hand))
 
     def _steer(self, row: int) -> None:
         """A person moves the cursor."""
         before = self._cursor
-        self._move(row)
+        self._move(row, by_hand=True)
         self.steered |= self._cursor != before
 
     def action_cursor(self, by: int) -> None:

@@ -78,8 +78,8 @@ class RowSource:
             return self._selection.place(idx)
         return idx if 0 <= idx < self._items else None
 
-    def nearest(self, idx: int) -> int:
-        """The place of an item, or the one where it would stand."""
+    def nearest(self, idx: int) -> int | None:
+        """The place of an item, or the one where it would stand; None where nobody knows."""
         if self._selection is None:
             return max(0, min(idx, self._items))
         return self._selection.nearest(idx)
