@@ -290,11 +290,13 @@ def test_where_the_disk_is_nearly_full_nothing_is_put_beside_the_run(
 ) -> None:
     with caught_up(run.path, kept_from=5) as index:
         monkeypatch.setattr("batchdeck.store.index._free", lambda file: 1_000)
+        assert not index.catch_up(), "there is nothing to copy"
+        settle(run, settlement(7, 2, text="answer 7"))
         with pytest.raises(StoreError, match="nearly full"):
             index.catch_up()
         assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
     index_path(run.path).unlink()
     with caught_up(run.path, kept_from=5) as index:
-        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4, 7]
     assert not index_path(run.path).exists()
     run.close()

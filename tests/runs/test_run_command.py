@@ -502,3 +502,26 @@ def test_what_the_simulator_does_not_take_is_one_clear_line(tmp_path: Path, opti
     assert said in line
     assert "exit code" not in line
     assert not run.exists()
+
+
+def test_a_new_run_has_no_name_of_one_that_was_deleted_by_hand(tmp_path: Path) -> None:
+    run, source = tmp_path / "run.db", str(prompts(tmp_path, 1))
+    launched = ("run", source, "--provider=sim", f"--db={run}", "--sim-option=latency_ms=1", "--json")
+    assert batchdeck(*launched).returncode == 0
+    assert batchdeck("label", str(run), "--name", "precious", "--tag", "keep").returncode == 0
+    for file in tmp_path.glob("run.db*"):
+        file.unlink()
+    assert batchdeck(*launched).returncode == 0
+    assert json.loads(batchdeck("label", str(run), "--json").stdout)["name"] == ""
+
+
+@pytest.mark.parametrize(("rows", "said"), [("0\n", "give --retry-failed"), ("one\n", "is no index of an item")])
+def test_rows_to_be_tried_again_are_named_by_their_index(tmp_path: Path, rows: str, said: str) -> None:
+    named = tmp_path / "rows.txt"
+    named.write_text(rows)
+    run = tmp_path / "run.db"
+    assert batchdeck("run", str(prompts(tmp_path, 1)), "--provider=sim", f"--db={run}", "--json").returncode == 0
+    also = () if "give" in said else ("--retry-failed",)
+    done = batchdeck("resume", str(run), "--rows", str(named), *also, "--json")
+    assert done.returncode == 2
+    assert said in done.stderr

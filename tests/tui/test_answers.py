@@ -160,6 +160,14 @@ def test_a_difference_holds_both_texts(old: list[str], data: st.DataObject) -> N
     assert sorted(line[2:] for line in below if line[0] in " +") == sorted(new or [""])
 
 
+def test_where_comparing_words_would_take_long_lines_are_told_as_gone_and_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchdeck_tui.widgets.difftext.MOST_WORDS", 10)
+    lines = diff_lines("one two\nred fox\n", "one six\nred dog\n", 40)
+    assert [[name for text, name in line if text.strip() and text not in ("- ", "+ ")] for line in lines[:4]] == [
+        ["text", "gone"], ["text", "new"], ["gone"], ["new"],
+    ]  # fmt: skip
+
+
 def test_headers_tell_whom_to_ask_and_what_is_left_and_no_more() -> None:
     headers = {
         "x-request-id": "req_1",

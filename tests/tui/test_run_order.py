@@ -126,6 +126,8 @@ def test_a_run_is_duplicated_with_all_that_it_was_told() -> None:
 
 def test_a_run_of_an_address_of_ones_own_and_one_that_is_started_here_are_duplicated_as_such() -> None:
     told = {"name": "r", "input": "/r.txt", "input_format": "text", "model": "m"}
+    odd = plan_of(RunConfig(**{**told, "input_format": "jsonl"}, provider="sim", price=(0.1234567, 12.3456789)))
+    assert (odd.other, odd.price) == ("--input-format=jsonl", "0.1234567/12.3456789"), "not what the name says"
     own = plan_of(RunConfig(**told, provider="custom", base_url="http://10.0.0.5/v1"))
     assert (own.provider, own.base_url, own.other) == (CUSTOM, "http://10.0.0.5/v1", "")
     here = plan_of(RunConfig(**told, provider="sim", base_url="http://127.0.0.1:1/v1", managed={}))

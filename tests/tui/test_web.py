@@ -73,6 +73,13 @@ async def test_nobody_without_the_token_gets_anything(home: Path) -> None:
             assert answer.status == 200
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
             assert "://" not in (await answer.text()).replace(root, "").replace(f"ws://127.0.0.1:{port}", "")
+        typed = address.replace("127.0.0.1", "localhost")
+        async with session.get(root, params={"token": token.removeprefix("token=")}, allow_redirects=False,
+                               headers={"Host": f"localhost:{port}"}) as answer:  # fmt: skip
+            assert (answer.status, answer.headers["Location"]) == (302, address), f"{typed} leads to where its page is"
+        assert await status("", Host=f"localhost:{port}") == 403
+        for size in ("99999999", "0", "-1", "wide"):
+            assert await status(f"ws?width={size}&height=24", Cookie=f"{cookie.key}={cookie.value}") == 400, size
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(f"http://127.0.0.2:{port}/?{token}")
 

@@ -205,9 +205,6 @@ class RunIndex:
 
     def catch_up(self, rows: int = STEP) -> bool:
         """Copy about so many rows that are new or changed. Returns whether there may be more."""
-        file = index_path(self.path)
-        if self._uri and _free(file) < RESERVE // 2:
-            raise StoreError(f"{file}: the disk is nearly full, so not all rows can be searched")
         with self._errors(), _transaction(self._db):
             idx, seq = self._db.execute("SELECT idx, seq FROM main.copied").fetchone()
             (newest,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM run.items WHERE seq > 0").fetchone()
@@ -225,6 +222,9 @@ class RunIndex:
                 "SELECT max(seq) FROM (SELECT seq FROM run.items WHERE seq > ? AND seq > 0 ORDER BY seq LIMIT ?)",
                 (seq, rows),
             ).fetchone()
+            file = index_path(self.path)
+            if (last is not None or until is not None) and self._uri and _free(file) < RESERVE // 2:
+                raise StoreError(f"{file}: the disk is nearly full, so not all rows can be searched")
             if last is not None:
                 self._copy("i.idx > ? AND i.idx <= ?", idx, last)
             if until is not None:

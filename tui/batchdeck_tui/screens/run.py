@@ -86,6 +86,8 @@ class RunScreen(DetailingScreen):
         """Whether the newest row in flight is kept in view, until the person moves about."""
         self._led: set[int] = {0}
         """Where the cursor was put by no person, of which the table has yet to tell. It tells of its first row."""
+        self._unreadable = ""
+        """Why the file could not be read, as it was said last."""
         self._knobs: tuple[bool | None, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -139,6 +141,7 @@ class RunScreen(DetailingScreen):
         self.table.set_live({})
 
     def on_rows_settled(self, message: RowsSettled) -> None:
+        self._unreadable = ""
         self.table.settled(message.items)
         self._stale = True
         if self._opened is not None and not self._opened_settled:
@@ -168,7 +171,9 @@ class RunScreen(DetailingScreen):
                 self._led.add(led)
 
     def on_unreadable(self, message: Unreadable) -> None:
-        self.door.say(Reply(ok=False, message=inert(message.error)))
+        if message.error != self._unreadable:  # it comes again and again, and would hide all other words
+            self._unreadable = message.error
+            self.door.say(Reply(ok=False, message=inert(message.error)))
 
     def _show(self, now: Snapshot | RunMeta, log: str = "") -> None:
         before, self._now = self._now, now

@@ -16,8 +16,24 @@ MOST_LINES = 2_000
 """Of each text; comparing takes time with their square."""
 SIDE_BY_SIDE = 100
 """Cells from which on the two stand side by side."""
+MOST_WORDS = 4_000_000
+"""Pairs of words that are compared, one of either text, in all: a few tenths of a second."""
 ALIKE = 0.3
 """From so alike on, two lines are shown as one that was changed."""
+
+
+class Allowance:
+    """So much may be taken, in all."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self, wanted: int) -> bool:
+        """Whether there is as much; then it is gone."""
+        if wanted > self._left:
+            return False
+        self._left -= wanted
+        return True
 
 
 def diff_lines(before: str, after: str, width: int) -> list[Line]:
@@ -27,9 +43,12 @@ def diff_lines(before: str, after: str, width: int) -> list[Line]:
     old, new = old[:MOST_LINES], new[:MOST_LINES]
     show = _beside if width >= SIDE_BY_SIDE else _below
     lines: list[Line] = []
+    allowance = Allowance(MOST_WORDS)
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=len(old) > 200).get_opcodes():
         is_same = kind == "equal"
-        pairs = [(_whole(line), _whole(line)) for line in old[a:b]] if is_same else _changed(old[a:b], new[c:d])
+        pairs = (
+            [(_whole(line), _whole(line)) for line in old[a:b]] if is_same else _changed(old[a:b], new[c:d], allowance)
+        )
         for left, right in pairs:
             lines += show(left, right, width, is_same)
     if cut:
@@ -41,8 +60,9 @@ def _whole(line: str) -> Side:
     return [(line, "text")]
 
 
-def _changed(old: Sequence[str], new: Sequence[str]) -> list[tuple[Side, Side]]:
-    """Lines that were changed into others, with the words that are new or gone; None: there is none on that side."""
+def _changed(old: Sequence[str], new: Sequence[str], allowance: Allowance) -> list[tuple[Side, Side]]:
+    """Lines that were changed into others, with the words that are new or gone as far as the allowance goes; None:
+    there is none on that side."""
     pairs: list[tuple[Side, Side]] = []
     for number in range(max(len(old), len(new))):
         before = old[number] if number < len(old) else None
@@ -52,7 +72,7 @@ def _changed(old: Sequence[str], new: Sequence[str]) -> list[tuple[Side, Side]]:
             continue
         words = _words(before), _words(after)
         matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
-        if max(map(len, words)) > 400 or matcher.ratio() < ALIKE:
+        if not allowance.take(len(words[0]) * len(words[1])) or matcher.ratio() < ALIKE:
             pairs.append(([(before, "gone")], [(after, "new")]))
             continue
         left: list[Part] = []
