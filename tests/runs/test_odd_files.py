@@ -320,3 +320,11 @@ def test_a_dry_run_needs_no_key(prompts: Path) -> None:
 
 def test_an_engine_is_given_as_long_to_start_as_the_provider_that_it_brings() -> None:
     assert spawn.READY_SECONDS > managed.START_TIMEOUT
+
+
+def test_an_output_that_is_closed(home: Path) -> None:
+    finished(runs_folder() / "run.db", "a")
+    for arguments in ("ls", "show run", "export run", "ls --json"):
+        command = f'"{sys.executable}" -m batchdeck {arguments} >&-'
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), arguments

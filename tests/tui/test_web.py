@@ -73,6 +73,8 @@ async def test_nobody_without_the_token_gets_anything(home: Path) -> None:
             assert answer.status == 200
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
             assert "://" not in (await answer.text()).replace(root, "").replace(f"ws://127.0.0.1:{port}", "")
+        async with session.get(f"{root}nothing", headers={"Cookie": f"{cookie.key}={cookie.value}"}) as answer:
+            assert (answer.status, "default-src 'none'" in answer.headers["Content-Security-Policy"]) == (404, True)
         typed = address.replace("127.0.0.1", "localhost")
         async with session.get(root, params={"token": token.removeprefix("token=")}, allow_redirects=False,
                                headers={"Host": f"localhost:{port}"}) as answer:  # fmt: skip

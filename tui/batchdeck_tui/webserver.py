@@ -25,6 +25,7 @@ from textual_serve.server import Server
 from batchdeck.errors import EXIT_USAGE
 
 HOST = "127.0.0.1"
+CLOSED = "batchdeck: open the address that 'batchdeck web' printed\n"
 LARGEST = 2_000
 """Cells of a window's side."""
 LEAVING = 3.0
@@ -91,7 +92,7 @@ class ConsoleServer(Server):
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             given = request.query.get("token", "")
             if not self._is_ours(request) or not (self._knows(given) or self._knows(request.cookies.get(self._cookie))):
-                return web.Response(status=403, text="batchdeck: open the address that 'batchdeck web' printed\n")
+                return web.Response(status=403, headers=_HEADERS, text=CLOSED)
             if request.host in self._aliases:
                 return web.HTTPFound(self.address)
             if any(not _is_size(request.query.get(side, "80")) for side in ("width", "height")):
@@ -101,7 +102,11 @@ class ConsoleServer(Server):
                 answer: web.StreamResponse = web.HTTPFound("/")
                 answer.set_cookie(self._cookie, self._token, httponly=True, samesite="Strict", path="/")
             else:
-                answer = await handler(request)
+                try:
+                    answer = await handler(request)
+                except web.HTTPException as refused:
+                    refused.headers.update(_HEADERS)
+                    raise
             if not answer.prepared:
                 answer.headers.update(_HEADERS)
             return answer

@@ -15,6 +15,8 @@ from batchdeck.inert import inert
 
 def run() -> int:
     """Carry out what the process's arguments ask for, and return its exit code. Lets ``KeyboardInterrupt`` through."""
+    # Closed by whoever started us (``>&-``), they are not there at all.
+    sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal without Unicode gets question marks, not a traceback.

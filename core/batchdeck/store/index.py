@@ -24,7 +24,7 @@ import msgspec
 
 from batchdeck.config import index_path
 from batchdeck.errors import StoreError
-from batchdeck.store.reader import RunReader, is_about_files, is_still
+from batchdeck.store.reader import UNCLASSED, RunReader, is_about_files, is_still
 
 Figure = Literal["tokens", "ttft", "seconds", "tries", "cost"]
 Order = Literal["idx", "state", "prompt", "answer", "tokens", "ttft", "seconds", "tries", "cost"]
@@ -37,7 +37,7 @@ STEP = 5_000
 """Rows a transaction when the copy is brought up to date."""
 PATIENCE = 5_000
 """Milliseconds that another's step may take."""
-VERSION = 1
+VERSION = 2
 INDEX_ID = 0x42444B49
 """SQLite's application id of the copy: no other file of its name is ever written to, or deleted."""
 HEAD = 100
@@ -61,7 +61,8 @@ _FIGURES = f"""
 INSERT OR REPLACE INTO main.figures
 SELECT i.idx, i.state, a.seconds, a.ttft, a.tokens_out,
        (SELECT count(*) FROM run.attempts c WHERE c.idx = i.idx AND c.variant = i.variant), a.cost, a.finish_reason,
-       CASE WHEN n.error IS NOT NULL THEN 'bad_input' ELSE a.error_type END
+       CASE WHEN n.error IS NOT NULL THEN 'bad_input'
+            WHEN i.state = 'failed' THEN coalesce(a.error_type, '{UNCLASSED}') ELSE a.error_type END
 {_FROM}
 """
 _TEXTS = f"""

@@ -58,6 +58,8 @@ SELECT (SELECT sum(done) / sum(dt) FROM (
     SELECT done, dt FROM samples WHERE t > ?2 + n * ?3 AND t <= ?2 + (n + 1) * ?3 + 1e-6 ORDER BY t LIMIT 30
 )) FROM part
 """
+UNCLASSED = "unknown"
+"""The class of a failed item whose last attempt names none."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -24,12 +24,10 @@ from batchdeck.errors import StoreError, UsageError
 from batchdeck.inputs.base import SourceState
 from batchdeck.model import HEDGED, Counts, ErrorClass, Hedged, IngestRow, Item, RunConfig, Sample, Settlement
 from batchdeck.store.migrations import migrate
-from batchdeck.store.reader import APPLICATION_ID
+from batchdeck.store.reader import APPLICATION_ID, UNCLASSED
 
 log = logging.getLogger("batchdeck.store")
 
-UNCLASSED = "unknown"
-"""The class of a failed item whose last attempt names none."""
 RETRY_LANE = 1 << 40
 """Positions from here on belong to retried items: their order is that of the retries, behind everything ingested."""
 CHECKPOINT_BYTES = 64 << 20
