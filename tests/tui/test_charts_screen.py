@@ -239,7 +239,8 @@ async def test_beside_the_table_the_mouse_reads_too(run: Path) -> None:
         charts = screen.query_one(Charts)
         await until(pilot, lambda: charts.series("cap"))
         chart = charts.query(Chart).first()
-        await until(pilot, lambda: chart.frame is not None)
+        # what was laid out first may be painted once more, for the samples that have come since
+        await until(pilot, lambda: chart.fits(charts.history, charts.span) and not charts.is_drawing)
         built = chart.builds
         await pilot.hover(chart, offset=(20, 3))
         await until(pilot, lambda: charts.cursor is not None)
