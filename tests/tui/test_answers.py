@@ -160,6 +160,11 @@ def test_a_difference_holds_both_texts(old: list[str], data: st.DataObject) -> N
     assert sorted(line[2:] for line in below if line[0] in " +") == sorted(new or [""])
 
 
+def test_what_would_take_the_parser_of_markdown_long_is_left_raw() -> None:
+    assert markdown_lines("![" * 1_001, 80) is None
+    assert markdown_lines("[a] " * 600, 80) is not None
+
+
 def test_where_comparing_words_would_take_long_lines_are_told_as_gone_and_new(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchdeck_tui.widgets.difftext.MOST_WORDS", 10)
     lines = diff_lines("one two\nred fox\n", "one six\nred dog\n", 40)

@@ -22,6 +22,8 @@ DEEPEST = 8
 """Levels of lists and quotes that are set in; those within stand below each other."""
 NESTED = 40
 """Blocks in blocks beyond which the parser leaves out what is within."""
+BRACKETS = 1_000
+"""Beyond so many ``[`` the parser takes long: each may begin a link, and all that follows is looked at for its end."""
 _MARKS = {"strong": "strong", "em": "emphasis", "s": "label"}
 
 
@@ -33,7 +35,10 @@ def _parser() -> MarkdownIt:
 
 
 def markdown_lines(text: str, width: int) -> list[Line] | None:
-    """The text in lines of at most ``width`` cells (8 or more); None: it is nested so deep that some would be lost."""
+    """The text in lines of at most ``width`` cells (8 or more); None: it is nested so deep that some would be lost,
+    or would take long to read."""
+    if text.count("[") > BRACKETS:
+        return None
     tokens = _parser().parse(many_lines(text))
     levels = (one.level for token in tokens for one in (token, *(token.children or ())))
     return _Page(width).read(tokens) if max(levels, default=0) < NESTED - 2 else None
