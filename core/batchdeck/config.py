@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,6 +194,25 @@ def find_run(name: str, *, whole: bool = False) -> Path:
     if is_file:
         return path
     raise UsageError(f"no run file or run called '{name}'; 'batchdeck ls' lists the runs known here")
+
+
+def relabel(run: Path, turn: Callable[[labels.Label], labels.Label]) -> labels.Label:
+    """Give a run another name and tags, made of those that it has. Returns the new ones.
+
+    Raises ``UsageError`` for what is no name or tag, or is what another run's file is called: by that name it would
+    never be found; and ``BatchdeckError`` when they cannot be kept.
+    """
+    from batchdeck import labels
+
+    def turned(before: labels.Label) -> labels.Label:
+        label = turn(before)
+        if label.name != before.name and any(
+            other.stem == label.name and labels.key(other) != labels.key(run) for other in known_runs()
+        ):
+            raise UsageError(f"another run's file is called '{label.name}', which is what that name would mean")
+        return label
+
+    return labels.change(labels_path(), run, turned)
 
 
 def is_run_file(path: Path) -> bool:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from batchdeck import labels
 from batchdeck.cli.rm import command as rm
-from batchdeck.config import find_run, index_path, known_runs, labels_path, log_path, register, registry_folder
+from batchdeck.config import find_run, index_path, known_runs, labels_path, log_path, register, registry_folder, relabel
 from batchdeck.errors import BatchdeckError, RunLocked, StoreError, UsageError
 from batchdeck.labels import Label
 from batchdeck.removal import examine, remove
@@ -53,6 +53,13 @@ def test_a_run_is_found_by_its_label_and_by_its_file_as_before(run: Path, tmp_pa
     for name, tags in (("two\nlines", ()), ("x" * 81, ()), ("", ("two words",)), ("", ("a,b",)), ("", ("",))):
         with pytest.raises(UsageError):
             called(run, name, *tags)
+
+
+def test_a_name_that_would_lead_to_another_run_is_refused(run: Path, tmp_path: Path) -> None:
+    register(make_run(tmp_path / "other.db", 3))
+    with pytest.raises(UsageError, match="another run's file is called 'other'"):
+        relabel(run, lambda _: Label("other"))
+    assert relabel(run, lambda _: Label(run.stem, ("de",))) == Label(run.stem, ("de",)), "its own is no harm"
 
 
 def test_labels_that_do_not_read_name_nothing_and_are_not_written_over(run: Path) -> None:

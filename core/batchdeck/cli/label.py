@@ -23,7 +23,7 @@ def command(run: str, name: str | None, tags: tuple[str, ...], untags: tuple[str
       batchdeck label prompts-1120-173400 --untag nightly --name ''
     """
     from batchdeck import labels
-    from batchdeck.config import find_run, labels_path
+    from batchdeck.config import find_run, labels_path, relabel
     from batchdeck.export import inert_json
     from batchdeck.inert import inert
 
@@ -37,7 +37,7 @@ def command(run: str, name: str | None, tags: tuple[str, ...], untags: tuple[str
     if name is None and not tags and not untags:
         label = labels.read(labels_path()).get(labels.key(path), labels.NONE)
     else:
-        label = labels.change(labels_path(), path, turned)
+        label = relabel(path, turned)
     if as_json:
         click.echo(inert_json({"path": str(path), "name": label.name, "tags": label.tags}))
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from textual import work
 
 from batchdeck import labels
-from batchdeck.config import labels_path
+from batchdeck.config import relabel
 from batchdeck.errors import BatchdeckError
 from batchdeck.format import size, some
 from batchdeck.inert import inert
@@ -113,7 +113,7 @@ class RunActsScreen(SearchScreen):
         if label is None or label == line.label:
             return
         try:
-            await asyncio.to_thread(lambda: labels.change(labels_path(), line.path, lambda _: label))
+            await asyncio.to_thread(lambda: relabel(line.path, lambda _: label))
         except BatchdeckError as error:
             self._refuse(error)
             return
