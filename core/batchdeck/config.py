@@ -217,6 +217,8 @@ def relabel(run: Path, turn: Callable[[labels.Label], labels.Label]) -> labels.L
 
 def is_run_file(path: Path) -> bool:
     """Told by the file's own head, without SQLite: its id at byte 68 (the file format of SQLite, section 1.3)."""
+    if not path.is_file():
+        return False  # to open a pipe is to wait for its other end
     try:
         with path.open("rb") as file:
             head = file.read(100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -227,6 +228,13 @@ class TestFiles:
             expected = {"done": f"{'new' if row['index'] % 2 else 'old'} {row['index']}", "queued": ""}
             assert row["text"] == expected[row["state"]]
         assert all(row["state"] == "done" for row in found[600:])
+
+    def test_a_pipe_is_written_to(self, run: Path, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        with subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE) as reader:
+            call(export, "translate", "--to", "jsonl", "-o", str(tmp_path / "pipe"))
+            assert reader.stdout is not None
+            assert len(reader.stdout.read().splitlines()) == 5
 
     def test_a_folder_or_a_missing_one_is_refused(self, run: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is a folder"):

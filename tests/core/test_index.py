@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import threading
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -289,14 +290,44 @@ def test_where_the_disk_is_nearly_full_nothing_is_put_beside_the_run(
     run: RunFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with caught_up(run.path, kept_from=5) as index:
-        monkeypatch.setattr("batchdeck.store.index._free", lambda file: 1_000)
+        there = run.path.parent.resolve()
+        monkeypatch.setattr("batchdeck.store.index._free", lambda folder: 1_000 if folder == there else 1 << 40)
         assert not index.catch_up(), "there is nothing to copy"
         settle(run, settlement(7, 2, text="answer 7"))
         with pytest.raises(StoreError, match="nearly full"):
             index.catch_up()
         assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+    with RunIndex(run.path, kept_from=5) as index:
+        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4], "what is there is made use of"
     index_path(run.path).unlink()
     with caught_up(run.path, kept_from=5) as index:
         assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4, 7]
     assert not index_path(run.path).exists()
+    monkeypatch.setattr("batchdeck.store.index._free", lambda folder: 1_000)
+    with RunIndex(run.path, kept_from=5) as index, pytest.raises(StoreError, match="nearly full"):
+        index.catch_up()
+    run.close()
+
+
+def test_a_copy_of_the_first_version_is_known_and_made_anew(run: RunFile) -> None:
+    beside = index_path(run.path)
+    caught_up(run.path, kept_from=5).close()
+    with closing(sqlite3.connect(beside)) as db:
+        db.execute("PRAGMA user_version = 1")
+        db.execute("PRAGMA application_id = 0")
+    assert is_index(beside)
+    with caught_up(run.path, kept_from=5) as index:
+        assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4]
+        assert index._uri
+    with closing(sqlite3.connect(beside)) as db:
+        db.execute("CREATE TABLE mine (x)")
+        db.execute("PRAGMA user_version = 1")
+        db.execute("PRAGMA application_id = 0")
+    assert not is_index(beside), "with a table of somebody else"
+    run.close()
+
+
+def test_a_figure_beyond_all_numbers_is_no_crash(run: RunFile) -> None:
+    with caught_up(run.path) as index, pytest.raises(StoreError, match="that large"):
+        index.select(Query(ranges=(("tokens", 10**30, None),)))
     run.close()

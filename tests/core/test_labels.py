@@ -132,6 +132,13 @@ def test_what_stays_of_a_deleted_run_is_told_and_stops_nothing(run: Path, tmp_pa
     assert not list(tmp_path.glob("other*"))
 
 
+def test_two_hard_links_are_two_names(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.db").hardlink_to(run)
+    done = CliRunner().invoke(rm, [str(run), str(tmp_path / "b.db"), "--yes", "--json"])
+    assert (done.exit_code, len(json.loads(done.stdout)["deleted"])) == (0, 2)
+    assert not list(tmp_path.glob("*.db"))
+
+
 def test_a_file_that_is_no_index_is_not_deleted_with_a_run(run: Path) -> None:
     index_path(run).write_text("my notes")
     remove(examine(run))

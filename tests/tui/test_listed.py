@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchdeck.config import home as data_folder
+from batchdeck.errors import StoreError
 from batchdeck.store.reader import RunReader
 from batchdeck_tui.bridge import Found
 from batchdeck_tui.remembered import Remembered, recall, remember
@@ -156,6 +157,50 @@ async def test_of_a_run_that_is_over_only_the_marked_rows_are_tried_again(tmp_pa
             await until(pilot, lambda: "M unmarks" not in page(pilot.app))
     with RunReader(run) as reader:
         assert [row.attempts for row in reader.window(0, 12)] == [1, 2, 1, 2, *[1] * 8]
+
+
+async def test_marks_never_start_what_is_still_queued(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await until(pilot, lambda: screen._now is not None)
+        await pilot.press("m", "r")
+        await until(pilot, lambda: "R resumes the run; then r" in page(pilot.app))
+        assert screen.table.marks == {0}
+
+
+async def test_rows_that_have_not_failed_start_nothing(home: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "done.db", 20, settled=20, failed=(3,), ending="done")
+    async with console(run, (140, 40)) as (pilot, screen):
+        await until(pilot, lambda: screen._now is not None)
+        await pilot.press("m", "r")
+        await until(pilot, lambda: "None of the marked rows has failed" in page(pilot.app))
+        assert screen.table.marks == {0}
+
+
+async def test_an_item_is_shown_though_rows_settle_faster_than_it_is_read(ended: Path) -> None:
+    async with console(ended, (140, 40)) as (pilot, screen):
+        await pilot.press("home", "enter")
+        await until(pilot, lambda: screen.pane.detail is not None)
+        read_once, gate, asked = screen.bridge.detail, asyncio.Event(), []
+
+        async def slowly(idx: int) -> object:
+            asked.append(idx)
+            await gate.wait()
+            gate.clear()
+            if idx == 1:
+                raise StoreError("the disk is slow, and broke")
+            return await read_once(idx)
+
+        screen.bridge.detail = slowly  # type: ignore[method-assign, assignment]
+        screen.open_detail(1)
+        await until(pilot, lambda: asked == [1])
+        screen.open_detail(2)
+        gate.set()
+        await until(pilot, lambda: asked == [1, 2])
+        screen._load_detail(2)  # rows settle meanwhile
+        gate.set()
+        await until(pilot, lambda: screen.pane.detail is not None and screen.pane.detail.idx == 2)
+        assert asked == [1, 2, 2], "shown before it is looked at again"
+        gate.set()
 
 
 async def test_what_is_exported_of_a_filter_was_looked_for_in_all_rows(ended: Path, tmp_path: Path) -> None:

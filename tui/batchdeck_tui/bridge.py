@@ -351,13 +351,16 @@ async def resume(
         counts, classes = await asyncio.to_thread(_counts, run)
         if retry_failed and 0 < counts.failed <= counts.bad_lines:
             return Reply(ok=False, message="No failed item can be tried again: their input lines are bad, mend those")
+        failed = await asyncio.to_thread(_failed, run, idx) if idx is not None else 0
+        if idx is not None and not failed:
+            return Reply(ok=False, message="None of the marked rows has failed")
         await call(arguments, _lines(idx or ()))
     except BatchdeckError as refused:
         return Reply(ok=False, message=str(refused))
     if error is not None:
         return Reply(ok=True, message=f"{some(classes.get(error, 0), 'failed item')} of {inert(error)} go again")
     if idx is not None:
-        return Reply(ok=True, message="The marked rows that failed are tried again")
+        return Reply(ok=True, message=f"{some(failed, 'failed item')} go again")
     return Reply(ok=True, message="Failed items are tried again" if retry_failed else "The run goes on")
 
 
@@ -365,6 +368,14 @@ def _counts(run: Path) -> tuple[Counts, dict[str, int]]:
     """With how many items failed of each class."""
     with RunReader(run) as reader:
         return reader.counts(), {error.error_type: error.items for error in reader.errors()}
+
+
+def _failed(run: Path, idx: Sequence[int]) -> int:
+    """How many of these items have failed."""
+    with RunReader(run) as reader:
+        return sum(
+            row.state == "failed" for start in range(0, len(idx), 500) for row in reader.rows(idx[start : start + 500])
+        )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

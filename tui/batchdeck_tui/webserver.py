@@ -94,9 +94,9 @@ class ConsoleServer(Server):
             if not self._is_ours(request) or not (self._knows(given) or self._knows(request.cookies.get(self._cookie))):
                 return web.Response(status=403, headers=_HEADERS, text=CLOSED)
             if request.host in self._aliases:
-                return web.HTTPFound(self.address)
+                return web.HTTPFound(self.address, headers=_HEADERS)
             if any(not _is_size(request.query.get(side, "80")) for side in ("width", "height")):
-                return web.Response(status=400, text="batchdeck: no window is of that size\n")
+                return web.Response(status=400, headers=_HEADERS, text="batchdeck: no window is of that size\n")
             if given:
                 # The address with the token stays in no history, and is sent to nobody as a referrer.
                 answer: web.StreamResponse = web.HTTPFound("/")

@@ -94,8 +94,8 @@ def ask_live(info: LockInfo, run: Path, given: dict[str, float | None], retry: C
 @setting_options(*LIMITS)
 @click.option("--retry-failed", is_flag=True, help="Try failed items again, too.")
 @click.option("--error", metavar="CLASS", help="With --retry-failed: only items that failed of this class.")
-@click.option("--rows", metavar="FILE", help="With --retry-failed: only items whose index stands in FILE; - reads"
-              " standard input.")  # fmt: skip
+@click.option("--rows", metavar="FILE", help="With --retry-failed: of the failed items only those whose index"
+              " stands in FILE; - reads standard input.")  # fmt: skip
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="A header whose value was not kept.")
 @view_options
 @metrics_option

@@ -33,7 +33,8 @@ def command(runs: tuple[str, ...], yes: bool, as_json: bool) -> None:
     from batchdeck.removal import examine, remove
 
     examined = [examine(find_run(run, whole=True)) for run in runs]
-    doomed = list({(one.identity, one.path if one.link else None): one for one in examined}.values())
+    # The same file by two names is one; a link, or another hard link, is a name of its own.
+    doomed = list({one.path.absolute() if one.link else one.path.resolve(): one for one in examined}.values())
     if not yes:
         if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError("what is deleted is gone; --yes says that it is meant")

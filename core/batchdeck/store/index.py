@@ -15,7 +15,7 @@ import stat
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -54,6 +54,7 @@ CREATE TABLE main.figures (
 );
 CREATE TABLE main.texts (idx INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
+_NAMES = {"copied", "figures", "texts"}
 _FROM = """
 FROM run.items i JOIN run.inputs n ON n.idx = i.idx LEFT JOIN run.attempts a ON a.id = i.result_attempt
 """
@@ -143,7 +144,8 @@ class RunIndex:
 
     def _open(self, kept: bool) -> sqlite3.Connection:
         file = index_path(self.path)
-        if kept and _free(file) > RESERVE + _size(self.path) // 2:
+        self._is_large = kept
+        if kept and (is_index(file) or _free(file.parent) > RESERVE + _size(self.path) // 2):
             for _ in range(2):
                 if not _claim(file):
                     break
@@ -223,9 +225,9 @@ class RunIndex:
                 "SELECT max(seq) FROM (SELECT seq FROM run.items WHERE seq > ? AND seq > 0 ORDER BY seq LIMIT ?)",
                 (seq, rows),
             ).fetchone()
-            file = index_path(self.path)
-            if (last is not None or until is not None) and self._uri and _free(file) < RESERVE // 2:
-                raise StoreError(f"{file}: the disk is nearly full, so not all rows can be searched")
+            folder = self.path.parent.resolve() if self._uri else _temporary()
+            if (last is not None or until is not None) and self._is_large and _free(folder) < RESERVE // 2:
+                raise StoreError(f"the disk of {folder} is nearly full, so not all rows can be searched")
             if last is not None:
                 self._copy("i.idx > ? AND i.idx <= ?", idx, last)
             if until is not None:
@@ -294,6 +296,8 @@ class RunIndex:
             self._mend()
         try:
             yield
+        except OverflowError as error:
+            raise StoreError(f"a number that large is no figure of a row: {error}") from error
         except sqlite3.Error as error:
             if self._uri and _is_damage(error) and not self._was_damaged:
                 self._is_damaged = True
@@ -375,15 +379,30 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def is_index(file: Path) -> bool:
-    """Whether a file is such a copy, told by its head (the file format of SQLite, section 1.3). A link is none."""
+    """Whether a file is such a copy, or is to be one: told by its head (the file format of SQLite, section 1.3), one of
+    the first version by its tables. A link is none."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:
-        return stat.S_ISREG(os.fstat(descriptor).st_mode) and _has_our_head(os.pread(descriptor, HEAD, 0))
+        is_regular, head = stat.S_ISREG(os.fstat(descriptor).st_mode), os.pread(descriptor, HEAD, 0)
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
+    return is_regular and (not head or _has_our_head(head) or _is_of_before(file, head))
+
+
+def _is_of_before(file: Path, head: bytes) -> bool:
+    """The first version had no id."""
+    if not head.startswith(b"SQLite format 3\0") or (head[60:64], head[68:72]) != ((1).to_bytes(4), bytes(4)):
+        return False
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as db:
+            return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == _NAMES
+    except sqlite3.Error:
+        return False
 
 
 def _has_our_head(head: bytes) -> bool:
@@ -398,7 +417,7 @@ def _claim(file: Path) -> bool:
         return False
     try:
         found, head = os.fstat(descriptor), os.pread(descriptor, HEAD, 0)
-        if not stat.S_ISREG(found.st_mode) or (head and not _has_our_head(head)):
+        if not stat.S_ISREG(found.st_mode) or not (not head or _has_our_head(head) or _is_of_before(file, head)):
             return False
         if found.st_mode & 0o077:
             os.fchmod(descriptor, 0o600)
@@ -412,7 +431,7 @@ def _claim(file: Path) -> bool:
 def _discard(file: Path) -> None:
     """Delete a copy. It holds nothing that the run file does not."""
     if is_index(file):
-        for ending in ("", "-wal", "-shm"):
+        for ending in ("-wal", "-shm", ""):
             Path(f"{file}{ending}").unlink(missing_ok=True)
 
 
@@ -428,10 +447,16 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _free(file: Path) -> int:
-    """Bytes that are free where this file is, or would be; none where nobody says."""
+def _temporary() -> Path:
+    """Where SQLite has its temporary files (its documentation, Temporary Files, section 5)."""
+    named = [os.environ.get(name, "") for name in ("SQLITE_TMPDIR", "TMPDIR")]
+    return Path(next(filter(os.path.isdir, (*named, "/var/tmp", "/usr/tmp", "/tmp")), "."))
+
+
+def _free(folder: Path) -> int:
+    """Bytes that are free in this folder; none where nobody says."""
     try:
-        found = os.statvfs(file.parent)
+        found = os.statvfs(folder)
     except OSError:
         return 0
     return found.f_bavail * found.f_frsize

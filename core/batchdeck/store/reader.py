@@ -101,8 +101,15 @@ def is_still(path: Path) -> bool:
 
 def _left(path: Path) -> tuple[int, ...]:
     """What is another once somebody has written to this run file."""
-    found, wal = path.stat(), Path(f"{path.resolve()}-wal")
-    return found.st_ino, found.st_size, found.st_mtime_ns, wal.stat().st_size if wal.exists() else 0
+    figures = []
+    for file in (path, Path(f"{path.resolve()}-wal")):
+        try:
+            found = file.stat()
+        except OSError:
+            figures += [0, 0, 0]
+        else:
+            figures += [found.st_ino, found.st_size, found.st_mtime_ns]
+    return tuple(figures)
 
 
 class RunReader:
@@ -368,14 +375,32 @@ class RunReader:
     def _steady(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Rows by their columns' names. What is read of a file without its locks counts only if nobody wrote to it
         meanwhile: a run can be resumed while its rows are written somewhere."""
+        try:
+            rows = self._named(query, *values)
+        except StoreError:
+            if not self._has_moved:
+                raise
+        else:
+            if not self._has_moved:
+                return rows
+        self._db.close()
+        try:
+            self._open(immutable=False)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        return self._named(query, *values)
+
+    @property
+    def _has_moved(self) -> bool:
+        return self._left is not None and _left(self.path) != self._left
+
+    def _named(self, query: str, *values: Any) -> list[dict[str, Any]]:
         cursor = self._execute(query, *values)
         names = [column[0] for column in cursor.description]
-        rows = cursor.fetchall()
-        if self._left is not None and _left(self.path) != self._left:
-            self._db.close()
-            self._open(immutable=False)
-            rows = self._all(query, *values)
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        try:
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
 
     def _execute(self, query: str, *values: Any) -> sqlite3.Cursor:
         try:

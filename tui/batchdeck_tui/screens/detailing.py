@@ -11,7 +11,7 @@ from textual.binding import ActiveBinding
 from batchdeck.errors import StoreError
 from batchdeck.format import some
 from batchdeck.inert import inert
-from batchdeck.model import Detail, Reply
+from batchdeck.model import Reply
 from batchdeck_tui.bridge import RunBridge
 from batchdeck_tui.format import count
 from batchdeck_tui.remembered import recall, remember
@@ -94,19 +94,19 @@ class DetailingScreen(ClassesScreen):
         if self._is_loading:
             return
         self._is_loading = True
-        detail: Detail | None = None
         try:
             while self._wanted is not None:
                 idx, self._wanted = self._wanted, None
-                detail = await self.bridge.detail(idx)
-        except StoreError as error:
-            self.door.say(Reply(ok=False, message=str(error)))
-            return
+                try:
+                    detail = await self.bridge.detail(idx)
+                except StoreError as error:
+                    self.door.say(Reply(ok=False, message=str(error)))
+                    continue
+                if idx == self._opened:
+                    self._opened_settled = detail is not None and detail.state in ("done", "failed")
+                    self.pane.show(detail)
         finally:
             self._is_loading = False
-        if idx == self._opened:
-            self._opened_settled = detail is not None and detail.state in ("done", "failed")
-            self.pane.show(detail)
 
     def action_step(self, by: int) -> None:
         """The next item of the list, or the one before; the pane goes along."""

@@ -340,6 +340,9 @@ class ListingScreen(ChartingScreen):
             super().action_retry()
         elif self.is_live:
             self._send(Command(name="retry", idx=marks))
+        elif self._now is not None and self._now.state != "done":
+            # An engine would send all that is still queued as well, and the marks say nothing of that.
+            self.door.say(Reply(ok=False, message="R resumes the run; then r tries the marked rows again"))
         else:
             self._start(retry_failed=True, idx=marks)
 

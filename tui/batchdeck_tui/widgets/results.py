@@ -117,6 +117,7 @@ class ResultsTable(Inked, ScrollView, can_focus=True):
         self.steered = False
         """Whether a person moved the cursor since this was taken back. True at once, before any message tells of it."""
         self._announced: int | None = None
+        self._is_by_hand = False
         self._highlight = ""
         self._order: tuple[Order, bool] | None = None
         self._chosen = AS_AT_FIRST
@@ -400,9 +401,11 @@ class ResultsTable(Inked, ScrollView, can_focus=True):
             self.scroll_to(y=self._cursor - page + 1, animate=False)
 
     def _announce(self, *, by_hand: bool = False) -> None:
+        """Tell of another item; and of the same one, when a person chooses what the table had gone to by itself."""
         idx = self.cursor_idx
-        if idx is not None and idx != self._announced and self.is_attached:
-            self._announced = idx
+        is_chosen = by_hand and not self._is_by_hand
+        if idx is not None and (idx != self._announced or is_chosen) and self.is_attached:
+            self._announced, self._is_by_hand = idx, by_hand
             self.post_message(self.Highlighted(idx, by_hand))
 
     def _steer(self, row: int) -> None:
