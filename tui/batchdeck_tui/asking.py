@@ -24,7 +24,7 @@ FIGURES: dict[str, Figure] = {"tok": "tokens", "ttft": "ttft", "time": "seconds"
 TIMES = ("ttft", "seconds")
 WHOLE = ("tokens", "tries")
 """Figures that are whole numbers: there ``>`` and ``>=`` differ."""
-LARGEST = 1e15
+LARGEST = 10**15
 """No figure is larger, and SQLite has whole numbers of 64 bits."""
 NAMES = {figure: name for name, figure in FIGURES.items()}
 HINT = "words, or time>5s  ttft<300ms  tok>500  tries>1  cost>0.01  finish:length  state:failed  error:http_500"
@@ -135,8 +135,8 @@ def _bound(figure: Figure, sign: str, text: str, part: str) -> tuple[float | Non
     value = _value(figure, text, part)
     if figure in WHOLE:
         # More than 5.5 is 6 and more, more than 6 is 7 and more.
-        value = max(-LARGEST, min(LARGEST, value))
-        value = {">": floor(value) + 1, ">=": ceil(value), "<": ceil(value) - 1, "<=": floor(value)}[sign]
+        whole = {">": floor(value) + 1, ">=": ceil(value), "<": ceil(value) - 1, "<=": floor(value)}[sign]
+        value = max(-LARGEST, min(LARGEST, whole))
     return (value, None) if sign[0] == ">" else (None, value)
 
 
