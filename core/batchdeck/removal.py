@@ -10,7 +10,7 @@ from pathlib import Path
 from batchdeck.config import forget, index_path, lock_path, log_path, socket_path
 from batchdeck.errors import BatchdeckError, RunLocked, UsageError
 from batchdeck.lock import RunLock, probe
-from batchdeck.store.index import is_index
+from batchdeck.store.indexfile import is_index
 from batchdeck.store.reader import RunReader
 
 

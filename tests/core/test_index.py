@@ -16,7 +16,8 @@ import pytest
 from batchdeck.config import index_path
 from batchdeck.errors import StoreError
 from batchdeck.inputs.base import SourceState
-from batchdeck.store.index import ORDERS, Query, RunIndex, is_index
+from batchdeck.store.index import ORDERS, Query, RunIndex
+from batchdeck.store.indexfile import is_index
 from batchdeck.store.reader import RunReader
 from batchdeck.store.runfile import RunFile
 from tests.core.ledger import create, failed, rows, settle, settlement
@@ -291,7 +292,7 @@ def test_where_the_disk_is_nearly_full_nothing_is_put_beside_the_run(
 ) -> None:
     with caught_up(run.path, kept_from=5) as index:
         there = run.path.parent.resolve()
-        monkeypatch.setattr("batchdeck.store.index._free", lambda folder: 1_000 if folder == there else 1 << 40)
+        monkeypatch.setattr("batchdeck.store.index.free", lambda folder: 1_000 if folder == there else 1 << 40)
         assert not index.catch_up(), "there is nothing to copy"
         settle(run, settlement(7, 2, text="answer 7"))
         with pytest.raises(StoreError, match="nearly full"):
@@ -303,7 +304,7 @@ def test_where_the_disk_is_nearly_full_nothing_is_put_beside_the_run(
     with caught_up(run.path, kept_from=5) as index:
         assert list(index.select(Query(words="answer"))) == [1, 2, 3, 4, 7]
     assert not index_path(run.path).exists()
-    monkeypatch.setattr("batchdeck.store.index._free", lambda folder: 1_000)
+    monkeypatch.setattr("batchdeck.store.index.free", lambda folder: 1_000)
     with RunIndex(run.path, kept_from=5) as index, pytest.raises(StoreError, match="nearly full"):
         index.catch_up()
     run.close()

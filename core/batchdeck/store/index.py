@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -24,6 +23,7 @@ import msgspec
 
 from batchdeck.config import index_path
 from batchdeck.errors import StoreError
+from batchdeck.store.indexfile import INDEX_ID, claim, discard, free, identity, is_index, temporary
 from batchdeck.store.reader import UNCLASSED, RunReader, is_about_files, is_still
 
 Figure = Literal["tokens", "ttft", "seconds", "tries", "cost"]
@@ -38,10 +38,6 @@ STEP = 5_000
 PATIENCE = 5_000
 """Milliseconds that another's step may take."""
 VERSION = 2
-INDEX_ID = 0x42444B49
-"""SQLite's application id of the copy: no other file of its name is ever written to, or deleted."""
-HEAD = 100
-"""Bytes of the head of a SQLite file."""
 RESERVE = 256 << 20
 """Bytes that are left free on the disk beside the copy: the run's own file needs them more."""
 
@@ -54,7 +50,6 @@ CREATE TABLE main.figures (
 );
 CREATE TABLE main.texts (idx INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
-_NAMES = {"copied", "figures", "texts"}
 _FROM = """
 FROM run.items i JOIN run.inputs n ON n.idx = i.idx LEFT JOIN run.attempts a ON a.id = i.result_attempt
 """
@@ -145,17 +140,17 @@ class RunIndex:
     def _open(self, kept: bool) -> sqlite3.Connection:
         file = index_path(self.path)
         self._is_large = kept
-        if kept and (is_index(file) or _free(file.parent) > RESERVE + _size(self.path) // 2):
+        if kept and (is_index(file) or free(file.parent) > RESERVE + _size(self.path) // 2):
             for _ in range(2):
-                if not _claim(file):
+                if not claim(file):
                     break
-                self._uri, self._inode = f"{file.as_uri()}?mode=rw", _identity(file)
+                self._uri, self._inode = f"{file.as_uri()}?mode=rw", identity(file)
                 try:
                     return self._connect(self._uri)
                 except sqlite3.DatabaseError as error:
                     if not _is_damage(error):
                         break  # somebody holds it for long, say: that is no reason to take it from them
-                    _discard(file)
+                    discard(file)
         self._uri, self._inode = "", None
         try:
             return self._connect("")
@@ -225,8 +220,8 @@ class RunIndex:
                 "SELECT max(seq) FROM (SELECT seq FROM run.items WHERE seq > ? AND seq > 0 ORDER BY seq LIMIT ?)",
                 (seq, rows),
             ).fetchone()
-            folder = self.path.parent.resolve() if self._uri else _temporary()
-            if (last is not None or until is not None) and self._is_large and _free(folder) < RESERVE // 2:
+            folder = self.path.parent.resolve() if self._uri else temporary()
+            if (last is not None or until is not None) and self._is_large and free(folder) < RESERVE // 2:
                 raise StoreError(f"the disk of {folder} is nearly full, so not all rows can be searched")
             if last is not None:
                 self._copy("i.idx > ? AND i.idx <= ?", idx, last)
@@ -253,7 +248,7 @@ class RunIndex:
     def _in_halves(self, query: Query) -> array[int]:
         """To look through all texts keeps one core busy: two do it in half the time."""
         if self._beside is None:
-            if _identity(index_path(self.path)) != self._inode:
+            if identity(index_path(self.path)) != self._inode:
                 return _fetched(self._db, *_statement(query))  # it was deleted, and maybe made anew
             self._beside = self._connect(self._uri)
         middle = self.copied // 2
@@ -310,8 +305,8 @@ class RunIndex:
         self._is_damaged, self._was_damaged = False, True
         self.close()
         self._beside = None
-        if _identity(index_path(self.path)) == self._inode:
-            _discard(index_path(self.path))
+        if identity(index_path(self.path)) == self._inode:
+            discard(index_path(self.path))
         self._db = self._open(True)
         self.copied = 0
 
@@ -378,88 +373,8 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def is_index(file: Path) -> bool:
-    """Whether a file is such a copy, or is to be one: told by its head (the file format of SQLite, section 1.3), one of
-    the first version by its tables. A link is none."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        is_regular, head = stat.S_ISREG(os.fstat(descriptor).st_mode), os.pread(descriptor, HEAD, 0)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return is_regular and (not head or _has_our_head(head) or _is_of_before(file, head))
-
-
-def _is_of_before(file: Path, head: bytes) -> bool:
-    """The first version had no id."""
-    if not head.startswith(b"SQLite format 3\0") or (head[60:64], head[68:72]) != ((1).to_bytes(4), bytes(4)):
-        return False
-    try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as db:
-            return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == _NAMES
-    except sqlite3.Error:
-        return False
-
-
-def _has_our_head(head: bytes) -> bool:
-    return head.startswith(b"SQLite format 3\0") and head[68:72] == INDEX_ID.to_bytes(4)
-
-
-def _claim(file: Path) -> bool:
-    """Whether the copy may stand in this file: it is one already, or empty, or made here; and for its owner alone."""
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    except OSError:
-        return False
-    try:
-        found, head = os.fstat(descriptor), os.pread(descriptor, HEAD, 0)
-        if not stat.S_ISREG(found.st_mode) or not (not head or _has_our_head(head) or _is_of_before(file, head)):
-            return False
-        if found.st_mode & 0o077:
-            os.fchmod(descriptor, 0o600)
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def _discard(file: Path) -> None:
-    """Delete a copy. It holds nothing that the run file does not."""
-    if is_index(file):
-        for ending in ("-wal", "-shm", ""):
-            Path(f"{file}{ending}").unlink(missing_ok=True)
-
-
 def _is_damage(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _temporary() -> Path:
-    """Where SQLite has its temporary files (its documentation, Temporary Files, section 5)."""
-    named = [os.environ.get(name, "") for name in ("SQLITE_TMPDIR", "TMPDIR")]
-    return Path(next(filter(os.path.isdir, (*named, "/var/tmp", "/usr/tmp", "/tmp")), "."))
-
-
-def _free(folder: Path) -> int:
-    """Bytes that are free in this folder; none where nobody says."""
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return 0
-    return found.f_bavail * found.f_frsize
 
 
 def _size(file: Path) -> int:
